@@ -1,0 +1,149 @@
+# What people and CI call. `make help` lists it.
+
+CARGO    ?= cargo
+VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+ARCH     := $(shell uname -m)
+
+# The artefact is static: musl's target of this machine where its std can be had, else the machine's own.
+MUSL_armv7l  := armv7-unknown-linux-musleabihf
+MUSL_armv6l  := arm-unknown-linux-musleabihf
+MUSL         := $(or $(MUSL_$(ARCH)),$(ARCH)-unknown-linux-musl)
+HOST          = $(shell rustc -vV | sed -n 's/^host: //p')
+HAVE_MUSL     = $(shell test -d "$$(rustc --print sysroot)/lib/rustlib/$(MUSL)/lib" && echo yes)
+TARGET       ?= $(if $(HAVE_MUSL),$(MUSL),$(HOST))
+OUT           = target/$(TARGET)/release
+BINARY        = $(OUT)/socketmaster
+# Only where rust-lld links, as .cargo/config.toml has it: another linker may know the script differently.
+LINK          = $(if $(filter x86_64-%-musl aarch64-%-musl,$(TARGET)),-Clink-arg=--no-eh-frame-hdr -Clink-arg=-Tscripts/unwind.ld)
+
+# What is released. The last is ARMv6: every Raspberry Pi runs it.
+TARGETS       ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf
+WORKFLOW_TOOLS = check-jsonschema==0.39.0 zizmor==1.32.0
+CYCLONEDX      = 0.5.9
+CARGO_DEB      = 3.8.0
+DEB_TARGETS    = x86_64-unknown-linux-musl aarch64-unknown-linux-musl arm-unknown-linux-musleabihf
+
+# As Docker names them. Static programs only: nothing else is in the image.
+IMAGE         ?= socketmaster
+PLATFORM_x86_64-unknown-linux-musl      = linux/amd64
+PLATFORM_aarch64-unknown-linux-musl     = linux/arm64
+PLATFORM_armv7-unknown-linux-musleabihf = linux/arm/v7
+PLATFORM_arm-unknown-linux-musleabihf   = linux/arm/v6
+PLATFORM       = $(or $(PLATFORM_$(TARGET)),$(error no image for $(TARGET): install the std of $(MUSL)))
+
+PORT      ?= 0
+ROLLOVERS ?= 10
+RATE      ?= 400
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: run
+run: build examples ## ten rollovers of an example server under load; KEEP=1 leaves it running, PORT= ROLLOVERS= RATE=
+	@$(OUT)/examples/rollover $(BINARY) $(OUT)/examples/hello --port $(PORT) --rollovers $(ROLLOVERS) --rate $(RATE) $(if $(KEEP),--keep)
+
+.PHONY: build
+build: std ## the static binary for this machine
+	@test -e $(BINARY) -a scripts/unwind.ld -nt $(BINARY) && touch src/main.rs || true # cargo does not look at the linker's script
+	$(CARGO) rustc --release --locked --target $(TARGET) --bin socketmaster -- $(LINK)
+	@ls -l $(BINARY)
+
+.PHONY: examples
+examples: std
+	$(CARGO) build --release --locked --target $(TARGET) --example hello --example rollover
+
+# Asks rustup once for musl's std; where that fails the machine's own target is used, and every line of output names it.
+.PHONY: std
+std:
+	@test -n "$(HAVE_MUSL)" || rustup target add $(MUSL) || echo "no std for $(MUSL) here: building for $(HOST)" >&2
+
+.PHONY: test
+test: build ## all that needs no more than Rust and Linux, against the static binary
+	SOCKETMASTER=$(CURDIR)/$(BINARY) $(CARGO) test --locked --target $(TARGET)
+
+.PHONY: bench
+bench: build ## what it costs, beside bare system calls and its peers; ROWS=start,relay QUICK=1; needs a C compiler
+	$(CARGO) build --release --locked --target $(TARGET) --example bench
+	$(OUT)/examples/bench $(BINARY) $(if $(ROWS),--rows=$(ROWS)) $(if $(QUICK),--quick)
+
+.PHONY: lint
+lint: ## formatting, clippy with warnings as errors, dependencies, generated pages
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test docker -- -D warnings
+	$(CARGO) deny check bans licenses sources
+	$(CARGO) run --quiet --locked --example pages
+	git diff --exit-code README.md
+
+.PHONY: pages
+pages: ## writes the generated parts of the README anew
+	$(CARGO) run --quiet --locked --example pages
+
+.PHONY: dist
+dist: ## release binaries into dist/ with SHA256SUMS; TARGETS="..." BUILDER=zig|cross SMALL=1
+	scripts/dist $(TARGETS)
+
+.PHONY: image
+image: build ## the image of this machine's platform in the local docker engine, as socketmaster:VERSION and socketmaster
+	VERSION=$(VERSION) IMAGE=$(IMAGE) scripts/image $(PLATFORM)=$(BINARY)
+
+# ARMv6 code for ARMv7 too: engines before 20.10 on a Raspberry Pi Zero, which is ARMv6, ask for arm/v7.
+.PHONY: push-image
+push-image: ## the image of all platforms from dist/, with buildx; IMAGE=registry/name, or OUTPUT=type=oci,dest=FILE
+	VERSION=$(VERSION) IMAGE=$(IMAGE) OUTPUT=$(or $(OUTPUT),type=registry) scripts/image \
+	  linux/amd64=dist/socketmaster-$(VERSION)-x86_64-unknown-linux-musl \
+	  linux/arm64=dist/socketmaster-$(VERSION)-aarch64-unknown-linux-musl \
+	  linux/arm/v7=dist/socketmaster-$(VERSION)-arm-unknown-linux-musleabihf \
+	  linux/arm/v6=dist/socketmaster-$(VERSION)-arm-unknown-linux-musleabihf
+
+# Of the examples, the programs that run in the containers. More threads than processors, since the tests wait for the engine.
+.PHONY: test-docker
+test-docker: image ## tests with real containers; needs the docker engine of this machine, and a static busybox
+	$(CARGO) build --locked --target $(TARGET) --example worker --example hello --example client
+	SOCKETMASTER_IMAGE=$(IMAGE):$(VERSION) $(CARGO) test --locked --target $(TARGET) --test docker -- --test-threads=4
+
+.PHONY: test-arm
+test-arm: dist ## dist's binaries for ARM under emulation, and as /init of virtual machines; needs root and Debian 12
+	TARGET=$(TARGET) scripts/test-arm
+
+.PHONY: check-reproducible
+check-reproducible: ## builds twice from clones in different directories and compares; TARGETS="..."
+	scripts/check-reproducible $(TARGETS)
+
+.PHONY: deb
+deb: ## Debian packages of the binaries in dist/: amd64, arm64 and armhf, the last of them ARMv6
+	@cargo deb --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-deb@$(CARGO_DEB)
+	for target in $(DEB_TARGETS); do \
+	  install -D dist/socketmaster-$(VERSION)-$$target target/deb/$$target/release/socketmaster && \
+	  CARGO_TARGET_DIR=target/deb $(CARGO) deb --quiet --no-build --no-strip --compress-type xz --target $$target --output dist/ || exit 1; \
+	done
+	ls -l dist/*.deb
+
+.PHONY: check-workflows
+check-workflows: ## the workflows against their schema, and zizmor's opinion of them
+	@test -x target/workflows/bin/zizmor || { python3 -m venv target/workflows && target/workflows/bin/pip install --quiet $(WORKFLOW_TOOLS); }
+	target/workflows/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	target/workflows/bin/zizmor --offline --quiet .github/workflows
+
+.PHONY: sbom
+sbom: ## the bill of materials into dist/
+	@cargo cyclonedx --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-cyclonedx@$(CYCLONEDX)
+	$(CARGO) cyclonedx --format json --target $(MUSL) --override-filename socketmaster-$(VERSION).cdx
+	mv socketmaster-$(VERSION).cdx.json dist/
+
+.PHONY: checksums
+checksums: ## dist/SHA256SUMS over all that is to be released
+	cd dist && sha256sum socketmaster[-_]* >SHA256SUMS && cat SHA256SUMS
+
+.PHONY: check-tag
+check-tag: ## fails unless TAG is this version's
+	@test "$(TAG)" = "v$(VERSION)" || { echo "tag $(TAG) is not v$(VERSION), the version in Cargo.toml" >&2; exit 1; }
+
+.PHONY: draft-release
+draft-release: check-tag ## TAG and all of dist/ as a draft release, with gh
+	gh release create $(TAG) --draft --verify-tag --title "socketmaster $(VERSION)" --notes-file CHANGELOG.md $(wildcard dist/socketmaster* dist/SHA256SUMS)
+
+.PHONY: clean
+clean: ## removes all that was built
+	$(CARGO) clean

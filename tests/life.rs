@@ -1,0 +1,200 @@
+//! Start, reload, rollback, stop: what the supervisor decides, seen from outside with real processes.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Master, SOON, Setup, eventually, exited, fixture, free_dir, send, state_of};
+
+/// A master whose workers do what stands in a file, read anew at each start.
+struct Planned {
+    plan: std::path::PathBuf,
+    _directory: crate::harness::FreeDir,
+}
+
+impl Planned {
+    fn new(words: &str) -> Planned {
+        let directory = free_dir();
+        let planned = Planned { plan: directory.join("plan"), _directory: directory };
+        planned.becomes(words);
+        planned
+    }
+
+    fn becomes(&self, words: &str) {
+        fs::write(&self.plan, words).expect("a file of our own");
+    }
+
+    fn start(&self, setup: Setup) -> Master {
+        let master = setup.program(fixture("worker"), ["plan".as_ref(), self.plan.as_os_str()]).spawn();
+        master.wait_note("generation 1: current", SOON);
+        // It has read its plan by then, so that the plan may be changed.
+        master.wait_output("ready", SOON);
+        master
+    }
+}
+
+/// The pid in "generation N: started, pid P".
+fn pid_of(master: &Master, generation: u32) -> u32 {
+    let note = master.wait_note(&format!("generation {generation}: started, pid "), SOON);
+    note.rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid at the end of the note")
+}
+
+fn reload(master: &Master, generation: u32) {
+    master.signal(Signal::SIGHUP);
+    master.wait_note(&format!("generation {generation}: current"), SOON);
+}
+
+#[test]
+fn with_no_wait_the_old_one_is_told_as_soon_as_the_new_one_runs() {
+    let planned = Planned::new("signals");
+    let master = planned.start(Setup::new().arg("-start=0"));
+    master.wait_output("ready", SOON);
+    reload(&master, 2);
+    master.wait_output("signal 15", SOON);
+}
+
+#[test]
+fn while_a_candidate_warms_up_the_current_one_hears_nothing() {
+    let planned = Planned::new("signals");
+    let master = planned.start(Setup::new().arg("-start=600000"));
+    master.wait_output("ready", SOON);
+    master.signal(Signal::SIGHUP);
+    master.wait_outputs("ready", 2, SOON);
+    // Passed to the current one only, so its answer comes after all that it has been told.
+    master.signal(Signal::SIGUSR1);
+    master.wait_output("signal 10", SOON);
+    assert!(!master.lines().iter().any(|line| line.text() == "signal 15"));
+}
+
+#[test]
+fn when_the_current_one_dies_the_candidate_takes_over_at_once() {
+    let planned = Planned::new("signals");
+    let mut master = planned.start(Setup::new().arg("-start=600000"));
+    let old = pid_of(&master, 1);
+    planned.becomes("signals exit 5");
+    master.signal(Signal::SIGHUP);
+    master.wait_outputs("ready", 2, SOON);
+    assert!(send(old, Signal::SIGKILL));
+    master.wait_note("generation 2: current", SOON);
+    assert_eq!(master.stop(Signal::SIGTERM), exited(5));
+}
+
+#[test]
+fn the_stop_signal_is_what_the_old_one_hears_and_nothing_else() {
+    let planned = Planned::new("signals --until QUIT");
+    let mut master = planned.start(Setup::new().arg("-start=0").arg("-stop-signal=QUIT"));
+    master.wait_output("ready", SOON);
+    reload(&master, 2);
+    master.wait_output("signal 3", SOON);
+    master.wait_outputs("ready", 2, SOON);
+    assert_eq!(master.stop(Signal::SIGQUIT), exited(0));
+    assert!(!master.lines().iter().any(|line| line.text() == "signal 15"));
+}
+
+#[test]
+fn a_worker_that_does_not_stop_is_killed_with_its_group_after_the_timeout_and_not_without_one() {
+    let planned = Planned::new("ignore TERM sleep");
+    let mut master = planned.start(Setup::new().arg("-stop-timeout=100"));
+    master.wait_output("ready", SOON);
+    assert_eq!(master.stop(Signal::SIGTERM), exited(137));
+    master.wait_note("after it was told to stop: killed", SOON);
+
+    let mut master = planned.start(Setup::new());
+    master.wait_output("ready", SOON);
+    master.signal(Signal::SIGTERM);
+    let worker = pid_of(&master, 1);
+    master.wait_note("told to stop", SOON);
+    assert!(state_of(worker).is_some_and(|state| state != 'Z'), "no timeout was asked for");
+    assert!(send(worker, Signal::SIGKILL));
+    assert_eq!(master.wait_exit(SOON), exited(137));
+}
+
+/// A server that has closed its listener at a stop, but goes on with what it has begun.
+fn connects(uri: &str) -> bool {
+    TcpStream::connect(uri.trim_start_matches("tcp://")).is_ok()
+}
+
+#[test]
+fn at_a_stop_clients_are_refused_once_the_program_has_closed_its_own_copy() {
+    let mut master =
+        Setup::new().program("/bin/sh", ["-c", "exec 3<&-; trap : TERM; echo closed; while :; do sleep 1 & wait; done"]).spawn();
+    master.wait_output("closed", SOON);
+    let uri = master.uri();
+    assert!(connects(&uri), "the master still holds it: the control");
+    master.signal(Signal::SIGTERM);
+    eventually("a refusal", SOON, || !connects(&uri));
+    assert!(master.notes().iter().all(|note| !note.contains("ended")), "the worker still runs");
+    send(pid_of(&master, 1), Signal::SIGKILL);
+    assert_eq!(master.wait_exit(SOON), exited(137));
+}
+
+#[test]
+fn when_only_retiring_ones_are_left_clients_are_refused_and_do_not_hang() {
+    let directory = free_dir();
+    let plan = directory.join("plan");
+    fs::write(&plan, "exec 3<&-; trap : TERM; echo closed; while :; do sleep 1 & wait; done").expect("our file");
+    let mut master = Setup::new().arg("-start=0").program("/bin/sh", ["-c", r#". "$0""#, &plan.display().to_string()]).spawn();
+    master.wait_output("closed", SOON);
+    let uri = master.uri();
+    fs::write(&plan, "exec 3<&-; exec sleep 600").expect("our file");
+    reload(&master, 2);
+    assert!(connects(&uri), "the master still holds it: the control");
+    send(pid_of(&master, 2), Signal::SIGKILL);
+    master.wait_note("the current generation is gone", SOON);
+    assert!(!connects(&uri));
+    master.signal(Signal::SIGHUP);
+    master.wait_note("reload refused", SOON);
+    send(pid_of(&master, 1), Signal::SIGKILL);
+    assert_eq!(master.wait_exit(SOON), exited(137), "the status is that of the current one");
+}
+
+#[test]
+fn statuses_that_are_ok_are_reported_as_0() {
+    let ended = |option: &str, words: &[&str]| Setup::new().arg(option).program(fixture("worker"), words).spawn().wait_exit(SOON);
+    assert_eq!(ended("-ok=143,7", &["exit", "7"]), exited(0));
+    assert_eq!(ended("-ok=143,7", &["die", "TERM"]), exited(0));
+    assert_eq!(ended("-ok=143,7", &["exit", "8"]), exited(8));
+}
+
+#[test]
+fn a_reload_that_failed_says_why_and_the_next_one_begins_afresh() {
+    let planned = Planned::new("signals");
+    let mut master = planned.start(Setup::new().arg("-start=50"));
+    for (generation, (words, why)) in
+        (2..).zip([("exit 0", "exited with status 0"), ("die SEGV", "killed by SIGSEGV"), ("die 40", "killed by SIGRTMIN+6")])
+    {
+        planned.becomes(words);
+        master.signal(Signal::SIGHUP);
+        let failed = master.wait_note(&format!("reload failed: generation {generation}: "), SOON);
+        assert!(failed.contains(why) && failed.ends_with("generation 1 stays"), "{failed}");
+    }
+    planned.becomes("signals");
+    reload(&master, 5);
+    assert_eq!(master.stop(Signal::SIGTERM), exited(0));
+}
+
+#[test]
+fn a_candidate_that_execs_a_missing_interpreter_says_so() {
+    let directory = free_dir();
+    let script = directory.join("app");
+    write_script(&script, "#!/bin/sh\ntrap 'exit 0' TERM\necho ready\nwhile :; do sleep 1 & wait; done\n");
+    let none: [&str; 0] = [];
+    let mut master = Setup::new().arg("-start=50").program(&script, none).spawn();
+    master.wait_output("ready", SOON);
+    write_script(&script, "#!/no/such/interpreter\n");
+    master.signal(Signal::SIGHUP);
+    let failed = master.wait_note("reload failed", SOON);
+    assert!(failed.contains("interpreter"), "{failed}");
+    assert_eq!(master.stop(Signal::SIGTERM), exited(0));
+}
+
+/// Replaced in one step, as a deployment does it.
+fn write_script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let new = path.with_extension("new");
+    fs::write(&new, text).expect("our file");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("our file");
+    fs::rename(&new, path).expect("our directory");
+}

@@ -1,0 +1,16 @@
+//! The integration tests: one crate, one room a subject. They test the binary named by SOCKETMASTER, which `make test`
+//! sets to the static one that ships; without it, the one cargo has just built.
+
+mod architecture;
+mod bad_input;
+mod faults_of_the_original;
+mod handover;
+#[allow(dead_code)]
+mod harness;
+mod init;
+mod life;
+mod output;
+mod pages;
+mod resilience;
+mod rollover;
+mod sockets;

@@ -1,0 +1,621 @@
+//! Where the output goes: untouched, line by line behind a pid, or to syslog; and that no reader, however slow or dead,
+//! holds up the master or costs a byte.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::sys::signal::Signal::{SIGHUP, SIGKILL, SIGTERM, SIGUSR1, SIGUSR2};
+
+use crate::harness::pty::Pty;
+use crate::harness::{
+    FreeDir, Inherited, Master, SOON, Setup, Stream, children_of, eventually, exited, fixture, free_dir, has_pending, open_fds,
+    pid_namespaces, pre_exec, send, skip, state_of,
+};
+
+const RAW: &[u8] = b"nul \0 high \xff\xfe\nno newline at the end";
+/// Lines above these are cut.
+const LONGEST: usize = 1024 * 1024;
+const LONGEST_FOR_SYSLOG: usize = 8 * 1024;
+
+fn run(setup: Setup, verbs: &str) -> Master {
+    setup.program(fixture("worker"), verbs.split(' ')).spawn()
+}
+
+/// Has the generations do different things: the first these, the second those, and so on.
+fn by_generation(setup: Setup, dir: &Path, plans: &[String]) -> Setup {
+    for (index, plan) in plans.iter().enumerate() {
+        fs::write(dir.join(format!("plan.{}", index + 1)), plan).expect("a file");
+    }
+    setup.program(fixture("worker"), ["plan".as_ref(), dir.join("plan.{generation}").as_os_str()])
+}
+
+#[track_caller]
+fn wait_file(path: &Path) {
+    eventually(&format!("{} appears", path.display()), SOON, || path.exists());
+}
+
+/// The pid in the last note with this text.
+fn pid_in_note(note: &str) -> u32 {
+    let (_, rest) = note.split_once("pid ").expect("a pid");
+    rest.split(|char: char| !char.is_ascii_digit()).next().and_then(|pid| pid.parse().ok()).expect("a number")
+}
+
+/// A line of a log.
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    Note(String),
+    /// A worker's line or a part of it.
+    Piece {
+        pid: u32,
+        continued: bool,
+        bytes: Vec<u8>,
+    },
+}
+
+impl Entry {
+    /// Without its newline. What is neither a note nor a piece is a line that somebody has broken.
+    #[track_caller]
+    fn read(line: &[u8]) -> Entry {
+        if line.starts_with(b"socketmaster[") {
+            return Entry::Note(String::from_utf8_lossy(line).into_owned());
+        }
+        let piece = || {
+            let digits = line.strip_prefix(b"[")?.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let pid = std::str::from_utf8(&line[1..=digits]).ok()?.parse().ok()?;
+            let rest = line[1 + digits..].strip_prefix(b"]")?;
+            let (continued, bytes) = rest.strip_prefix(b"+").map_or((false, rest), |rest| (true, rest));
+            Some(Entry::Piece { pid, continued, bytes: bytes.strip_prefix(b" ")?.to_vec() })
+        };
+        let Some(piece) = piece() else {
+            let shown = &line[..line.len().min(200)];
+            panic!("neither a note nor a worker's line, {} bytes: {}", line.len(), shown.escape_ascii())
+        };
+        piece
+    }
+}
+
+#[track_caller]
+fn entries(log: &[u8]) -> Vec<Entry> {
+    let Some(log) = log.strip_suffix(b"\n") else { panic!("the log does not end with a line's end") };
+    log.split(|byte| *byte == b'\n').map(Entry::read).collect()
+}
+
+fn pieces(entries: &[Entry]) -> Vec<(u32, bool, &[u8])> {
+    let piece = |entry| match entry {
+        &Entry::Piece { pid, continued, ref bytes } => Some((pid, continued, bytes.as_slice())),
+        Entry::Note(_) => None,
+    };
+    entries.iter().filter_map(piece).collect()
+}
+
+/// Checks what the verb `lines` has written: each line whole, behind the pid of its writer, and all of them in order.
+/// How many there are of each writer and length. Lines of another kind are passed over.
+#[track_caller]
+fn numbered<'a>(pieces: impl IntoIterator<Item = (u32, bool, &'a [u8])>) -> BTreeMap<(u32, usize), usize> {
+    let mut counts = BTreeMap::new();
+    for (pid, continued, bytes) in pieces {
+        let mut parts = bytes.splitn(3, |byte| *byte == b' ');
+        let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse::<u64>().ok();
+        let (Some(writer), Some(number)) = (number(), number()) else { continue };
+        let rest = parts.next().unwrap_or_default();
+        let count = counts.entry((pid, bytes.len() + 1)).or_insert(0);
+        assert!(rest.iter().all(|byte| *byte == b'x'), "line {number} of {pid} is broken");
+        assert_eq!((u64::from(pid), *count, continued), (writer, number as usize, false), "of {pid}");
+        *count += 1;
+    }
+    counts
+}
+
+#[test]
+fn by_default_workers_write_to_the_master_s_own_output_and_it_is_not_in_the_way() {
+    for (prefix, same) in [("-prefix=false", true), ("-prefix", false)] {
+        let dir = free_dir();
+        let file = dir.join("report");
+        let master = run(Setup::new().arg(prefix), &format!("report {} signals", file.display()));
+        let inherited = Inherited::wait(&file);
+        let [master, worker] = [open_fds(master.pid()), inherited.fds().into_iter().map(|(fd, what)| (fd, what.to_owned())).collect()];
+        for fd in [1, 2] {
+            assert!(worker[&fd].starts_with("cloexec=0 nonblock=0 pipe:["), "{prefix}: {worker:#?}");
+            assert_eq!(worker[&fd].ends_with(&format!(" {}", master[&fd])), same, "{prefix}: {fd} of {worker:#?} and {master:#?}");
+        }
+        let others = master.values().filter(|what| what.starts_with("pipe:") && ![&master[&1], &master[&2]].contains(what));
+        assert_eq!(others.count() == 0, same, "{prefix}: {master:#?}");
+    }
+}
+
+#[test]
+fn by_default_every_byte_arrives_as_it_was_written() {
+    let mut master = run(Setup::new(), "raw complain loud write 70000 z");
+    assert_eq!(master.wait_exit(SOON), exited(0));
+    assert_eq!(master.bytes(Stream::Out), [RAW, &[b'z'; 70_000]].concat());
+    let loud: Vec<String> =
+        master.lines().iter().filter(|line| line.stream == Stream::Err && !line.is_note()).map(|line| line.text()).collect();
+    assert_eq!(loud, ["loud"]);
+}
+
+#[test]
+fn two_generations_that_write_at_once_lose_break_and_mix_up_nothing() {
+    for (count, length) in [(10, 1_000_000), (20_000, 100), (3, LONGEST)] {
+        let dir = free_dir();
+        let ready = dir.join("{generation}");
+        let verbs = format!("ready-to {} signals --count 1 lines {count} {length} lines {count} {} --stderr", ready.display(), length - 1);
+        // One ends while the other is a candidate, and so becomes the current one, whichever it is.
+        let mut master = run(Setup::new().arg("-prefix").arg("-start=600000"), &verbs);
+        wait_file(&dir.join("1"));
+        master.signal(SIGHUP);
+        wait_file(&dir.join("2"));
+        let workers = children_of(master.pid());
+        assert_eq!(workers.len(), 2);
+        for worker in &workers {
+            assert!(send(*worker, SIGUSR1));
+        }
+        assert_eq!(master.wait_exit(SOON), exited(0));
+        assert_eq!(master.bytes(Stream::Out), b"");
+        let log = entries(&master.bytes(Stream::Err));
+        let expected = workers.iter().flat_map(|pid| [((*pid, length), count), ((*pid, length - 1), count)]).collect();
+        assert_eq!(numbered(pieces(&log)), expected);
+    }
+}
+
+#[test]
+fn a_line_over_the_limit_goes_on_behind_a_mark() {
+    // With nothing to say it is just the end of the line.
+    let mut master = run(Setup::new().arg("-prefix"), "write 3000000 y say end write 1048576 z say  exit 4");
+    assert_eq!(master.wait_exit(SOON), exited(4));
+    let log = entries(&master.bytes(Stream::Err));
+    let pid = pid_in_note(&master.wait_note("started", SOON));
+    let pieces = pieces(&log);
+    let shape: Vec<(u32, bool, usize)> = pieces.iter().map(|(pid, continued, bytes)| (*pid, *continued, bytes.len())).collect();
+    let long = [(false, LONGEST), (true, LONGEST), (true, 3_000_000 - 2 * LONGEST + 3), (false, LONGEST)];
+    assert_eq!(shape, long.map(|(continued, length)| (pid, continued, length)));
+    let whole: Vec<u8> = pieces[..3].iter().flat_map(|(_, _, bytes)| bytes.iter().copied()).collect();
+    assert_eq!(whole, [&[b'y'; 3_000_000][..], b"end"].concat());
+}
+
+#[test]
+fn what_no_text_holds_arrives_byte_for_byte_and_a_last_line_gets_its_end() {
+    let mut master = run(Setup::new().arg("-prefix"), "raw");
+    assert_eq!(master.wait_exit(SOON), exited(0));
+    let pid = pid_in_note(&master.wait_note("started", SOON));
+    let lines = [&b"nul \0 high \xff\xfe"[..], b"no newline at the end"];
+    assert_eq!(pieces(&entries(&master.bytes(Stream::Err))), lines.map(|line| (pid, false, line)));
+}
+
+#[test]
+fn all_that_a_dying_worker_wrote_is_told_before_its_death() {
+    const RELOADS: usize = 30;
+    let dir = free_dir();
+    let mut plans = vec!["signals".to_owned()];
+    // 60 kB: what a pipe holds, so that all of it is there when the worker is not any more.
+    plans.extend((0..RELOADS).map(|_| "lines 600 100 write 300 z exit 3".to_owned()));
+    let mut master = by_generation(Setup::new().arg("-prefix").arg("-start=600000"), &dir, &plans).spawn();
+    master.wait_output("ready", SOON);
+    for generation in 2..RELOADS + 2 {
+        master.signal(SIGHUP);
+        master.wait_note(&format!("reload failed: generation {generation}:"), SOON);
+    }
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    let log = entries(&master.bytes(Stream::Err));
+    let mut deaths = 0;
+    for (index, entry) in log.iter().enumerate() {
+        let Entry::Note(note) = entry else { continue };
+        if !note.contains("exited with status 3 after") || note.contains("reload failed") {
+            continue;
+        }
+        let pid = pid_in_note(note);
+        let before: Vec<_> = pieces(&log[..index]).into_iter().filter(|(writer, _, _)| *writer == pid).collect();
+        assert_eq!(numbered(before.iter().copied()), [((pid, 100), 600)].into());
+        assert_eq!(before.last(), Some(&(pid, false, &[b'z'; 300][..])), "the last line, which has no end");
+        deaths += 1;
+    }
+    assert_eq!(deaths, RELOADS);
+}
+
+#[test]
+fn a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end() {
+    let mut master = run(Setup::new().arg("-prefix"), "grandchild-holds-pipe say bye exit 5");
+    assert_eq!(master.wait_exit(SOON), exited(5));
+    let said = master.wait_output("grandchild ", SOON);
+    let grandchild: u32 = said.rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("its pid");
+    let state = state_of(grandchild);
+    send(grandchild, SIGKILL);
+    assert_eq!(state, Some('S'), "it was to live on");
+    master.wait_output("bye", SOON);
+}
+
+#[test]
+fn what_a_grandchild_writes_after_the_worker_s_death_is_still_relayed() {
+    let worker = fixture("worker").display().to_string();
+    let grandchild = format!("if [ $SERVER_STARTER_GENERATION = 1 ]; then {worker} signals --count 1 say late & fi");
+    let script = format!("{grandchild}; exec {worker} signals");
+    let mut master = Setup::new().arg("-prefix").arg("-start=0").program("sh", ["-c", &script]).spawn();
+    master.wait_outputs("ready", 2, SOON);
+    let leader = pid_in_note(&master.wait_note("started", SOON));
+    let grandchild = children_of(leader)[0];
+    let pipes = || open_fds(master.pid()).values().filter(|what| what.starts_with("pipe:")).count();
+    let before = pipes();
+    master.signal(SIGHUP);
+    master.wait_note(&format!("pid {leader} exited"), SOON);
+    master.wait_outputs("ready", 3, SOON);
+    assert!(pipes() > before, "those of the grandchild are still open");
+    assert!(send(grandchild, SIGUSR1));
+    assert_eq!(master.wait_output("late", SOON), format!("[{leader}] late"));
+    eventually("its pipes are closed", SOON, || pipes() == before);
+    assert_eq!(master.stop(SIGTERM), exited(0));
+}
+
+/// Things that the master may find as its standard error, and that nobody reads until the test does.
+fn unread() -> Vec<(&'static str, Box<dyn Read + Send>, Stdio)> {
+    let (reader, pipe) = io::pipe().expect("a pipe");
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+    let (peer, socket) = UnixStream::pair().expect("a pair");
+    let (pty, tty) = Pty::open();
+    vec![
+        ("a pipe", Box::new(reader), pipe.into()),
+        ("a socket", Box::new(peer), OwnedFd::from(socket).into()),
+        ("a terminal", Box::new(pty.screen()), tty.into()),
+    ]
+}
+
+/// Reads until nobody is left who could write.
+fn read_all(mut source: impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    match source.read_to_end(&mut all) {
+        Ok(_) => all,
+        // That is how a terminal ends, and its lines end as on a typewriter.
+        Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => all.into_iter().filter(|byte| *byte != b'\r').collect(),
+        Err(error) => panic!("after {} bytes: {error}", all.len()),
+    }
+}
+
+/// With that as the master's standard error.
+fn with_stderr(setup: Setup, stderr: Stdio) -> Setup {
+    setup.tune(|command| {
+        command.stderr(stderr);
+    })
+}
+
+/// How many bytes a process has written so far.
+fn written_by(pid: u32) -> Option<u64> {
+    fs::read_to_string(format!("/proc/{pid}/io")).ok()?.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok())
+}
+
+/// Waits until a worker that has much to say gets no further.
+#[track_caller]
+fn wait_until_blocked(worker: u32, all: u64) {
+    let mut last = 0;
+    let what = format!("{worker} is blocked before it has written {all} bytes");
+    eventually(&what, SOON, || {
+        let now = written_by(worker)?;
+        (now > 0 && std::mem::replace(&mut last, now) == now && state_of(worker) == Some('S')).then_some(())
+    });
+    assert!(last < all, "{last} of {all} bytes were written, though nobody reads");
+}
+
+/// What two generations do: the first writes so many lines at a signal, the second nothing.
+fn plans_of_two_one_writing(dir: &FreeDir, lines: usize) -> [String; 2] {
+    let path = |name: &str| dir.join(name).display().to_string();
+    [
+        format!("ready-to {} signals --count 1 lines {lines} 100 ready-to {} signals", path("1"), path("written")),
+        format!("ready-to {} signals", path("2")),
+    ]
+}
+
+/// Has the first generation of these plans write more than anybody takes; signals and a reload go on as always. Its pid.
+#[track_caller]
+fn fill_the_log_and_reload(master: &Master, dir: &FreeDir, lines: usize, kind: &str) -> u32 {
+    wait_file(&dir.join("1"));
+    let worker = children_of(master.pid())[0];
+    assert!(send(worker, SIGUSR1));
+    wait_until_blocked(worker, lines as u64 * 100);
+    master.signal(SIGUSR2);
+    eventually("the signal is passed on", SOON, || has_pending(worker, libc::SIGUSR2));
+    master.signal(SIGHUP);
+    wait_file(&dir.join("2"));
+    assert!(!dir.join("written").exists(), "{kind}: the worker has written all, though nobody reads");
+    worker
+}
+
+#[test]
+fn while_nobody_reads_workers_wait_and_the_master_does_not_and_nothing_is_lost() {
+    const LINES: usize = 20_000;
+    for (kind, source, stderr) in unread() {
+        let dir = free_dir();
+        let plans = plans_of_two_one_writing(&dir, LINES);
+        let setup = with_stderr(Setup::new().arg("-prefix").arg("-start=600000"), stderr);
+        let mut master = by_generation(setup, &dir, &plans).spawn();
+        let worker = fill_the_log_and_reload(&master, &dir, LINES, kind);
+
+        let reader = thread::spawn(move || read_all(source));
+        wait_file(&dir.join("written"));
+        assert_eq!(master.stop(SIGTERM), exited(0), "{kind}");
+        let log = entries(&reader.join().expect("it is read"));
+        let pieces = pieces(&log);
+        assert_eq!(numbered(pieces.iter().copied()), [((worker, 100), LINES)].into(), "{kind}");
+        let told: Vec<String> = pieces.iter().map(|(pid, _, bytes)| format!("{pid} {}", bytes.escape_ascii())).collect();
+        for said in ["signal 10", "signal 12", "signal 15"] {
+            assert!(told.contains(&format!("{worker} {said}")), "{kind}: {said}");
+        }
+        let notes: Vec<&Entry> = log.iter().filter(|entry| matches!(entry, Entry::Note(_))).collect();
+        let expected = ["listening", "started", "current", "started", "stopping", "told", "told", "exited", "exited", "ended"];
+        assert_eq!(notes.len(), expected.len(), "{kind}: {notes:#?}");
+    }
+}
+
+#[test]
+fn notes_that_nobody_reads_are_counted_and_the_count_is_told_as_soon_as_somebody_does() {
+    const GENERATIONS: usize = 800;
+    let dir = free_dir();
+    let (mut reader, pipe) = io::pipe().expect("a pipe");
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+    let setup = with_stderr(Setup::new().arg("-start=0"), pipe.into());
+    let ready = dir.join("{generation}").display().to_string();
+    let mut master = run(setup, &format!("ready-to {ready} signals"));
+    wait_file(&dir.join("1"));
+    for generation in 2..=GENERATIONS {
+        master.signal(SIGHUP);
+        wait_file(&dir.join(generation.to_string()));
+    }
+    eventually("the last but one is gone", SOON, || master.children().len() == 1);
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("O_NONBLOCK");
+    let mut log = Vec::new();
+    eventually("the count comes by itself: nothing else happens", SOON, || {
+        let _ = reader.read_to_end(&mut log);
+        String::from_utf8_lossy(&log).contains(" notes lost")
+    });
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    log.extend(read_all(reader));
+    let notes: Vec<String> = String::from_utf8_lossy(&log).lines().map(String::from).collect();
+    let (lost, told): (Vec<&String>, Vec<&String>) = notes.iter().partition(|note| note.contains(" notes lost"));
+    let count = |note: &String| note.split_once(": ")?.1.split(' ').next()?.parse::<usize>().ok();
+    let lost: usize = lost.into_iter().map(|note| count(note).expect("a number")).sum();
+    assert!(lost > 0, "the test was to make it lose some");
+    // Of each generation: started, current, told, gone; at the ends: listening, stopping, ended.
+    assert_eq!(lost + told.len(), 4 * GENERATIONS + 3, "{lost} lost: {notes:#?}");
+}
+
+#[test]
+fn a_standard_error_that_takes_nothing_costs_the_lines_and_nothing_else() {
+    let full = || File::options().write(true).open("/dev/full").expect("Linux has it").into();
+    let file = |dir: &FreeDir| File::create(dir.join("log")).expect("a file").into();
+    let pipe = || io::pipe().expect("a pipe").1.into();
+    let stream = || OwnedFd::from(UnixStream::pair().expect("a pair").1).into();
+    let datagram = || OwnedFd::from(UnixDatagram::unbound().expect("a socket")).into();
+    let read_only = || File::open("/dev/null").expect("Linux has it").into();
+    for prefix in ["-prefix=false", "-prefix"] {
+        let dirs: [FreeDir; 7] = std::array::from_fn(|_| free_dir());
+        let kinds: [(&str, Option<Stdio>); 7] = [
+            ("a file", Some(file(&dirs[0]))),
+            ("a full device", Some(full())),
+            ("a pipe without a reader", Some(pipe())),
+            ("a socket without a peer", Some(stream())),
+            ("a datagram socket without an address", Some(datagram())),
+            ("something that cannot be written to", Some(read_only())),
+            ("nothing at all", None),
+        ];
+        for (dir, (kind, stderr)) in dirs.iter().zip(kinds) {
+            let ready = dir.join("{generation}").display().to_string();
+            // With -prefix what the worker writes goes there, too, and must be taken from it all the same.
+            let verbs = if prefix == "-prefix" { "lines 3000 100" } else { "hold 0" };
+            let setup = Setup::new().arg(prefix).arg("-start=0").tune(|command| match stderr {
+                Some(stderr) => {
+                    command.stderr(stderr);
+                }
+                None => pre_exec::close(command, &[2]),
+            });
+            let mut master = run(setup, &format!("ready-to {ready} {verbs} signals exit 3"));
+            wait_file(&dir.join("1"));
+            master.signal(SIGHUP);
+            wait_file(&dir.join("2"));
+            assert_eq!(master.stop(SIGTERM), exited(3), "{prefix}: {kind}");
+            if kind == "a file" {
+                let log = entries(&fs::read(dir.join("log")).expect("it is there"));
+                let counts = numbered(pieces(&log));
+                assert!(prefix != "-prefix" || counts.values().eq(&[3000, 3000]), "{counts:?}");
+                let notes: Vec<&Entry> = log.iter().filter(|entry| matches!(entry, Entry::Note(_))).collect();
+                assert_eq!(notes.len(), 4 * 2 + 3, "{prefix}: {notes:#?}");
+            }
+        }
+    }
+}
+
+// ---- syslog
+
+/// A /dev of the master's own, empty but for `log`.
+fn with_dev_log(log: Option<&Path>) -> Option<Setup> {
+    if let Err(why) = pid_namespaces() {
+        skip(&why);
+        return None;
+    }
+    let link = log.map_or_else(String::new, |log| format!("ln -s {} /dev/log &&", log.display()));
+    let script = format!(r#"mount -t tmpfs none /dev && {link} exec "$@""#);
+    Some(Setup::new().in_pid_namespace().through(["sh", "-c", &script, "sh"]).arg("-syslog"))
+}
+
+/// Stands in for syslogd.
+fn bind_log(dir: &Path) -> UnixDatagram {
+    let path = dir.join("log");
+    let _ = fs::remove_file(&path);
+    let socket = UnixDatagram::bind(path).expect("a socket");
+    socket.set_read_timeout(Some(SOON)).expect("a timeout");
+    socket
+}
+
+/// The text of the next datagram, without the header, which is checked: facility daemon, severity info.
+#[track_caller]
+fn receive(socket: &UnixDatagram) -> Vec<u8> {
+    let mut buffer = vec![0; 64 * 1024];
+    let length = match socket.recv(&mut buffer) {
+        Ok(length) => length,
+        Err(error) => panic!("nothing from the master: {error}"),
+    };
+    let datagram = &buffer[..length];
+    let Some(text) = datagram.strip_prefix(b"<30>socketmaster[1]: ") else { panic!("{}", datagram.escape_ascii()) };
+    text.to_vec()
+}
+
+/// All texts up to and with the first that holds this one.
+#[track_caller]
+fn receive_until(socket: &UnixDatagram, last: &str) -> Vec<Vec<u8>> {
+    let mut texts = Vec::<Vec<u8>>::new();
+    while !texts.last().is_some_and(|text| String::from_utf8_lossy(text).contains(last)) {
+        texts.push(receive(socket));
+    }
+    texts
+}
+
+#[test]
+fn syslog_gets_notes_and_lines_byte_for_byte_and_standard_error_gets_nothing() {
+    let dir = free_dir();
+    let syslogd = bind_log(&dir);
+    let Some(setup) = with_dev_log(Some(&dir.join("log"))) else { return };
+    let mut master = run(setup, "complain loud write 20000 q say end raw exit 7");
+    assert_eq!(master.wait_exit(SOON), exited(7));
+    let texts = receive_until(&syslogd, "ended with status 7");
+    assert_eq!(master.lines().len(), 0);
+    let worker: Vec<Entry> = texts.iter().filter(|text| text.starts_with(b"[")).map(|text| Entry::read(text)).collect();
+    assert_eq!(texts.len() - worker.len(), ["listening", "started", "current", "exited", "ended"].len());
+    let mut pieces = pieces(&worker);
+    // Standard output and standard error are two streams.
+    let loud = pieces.iter().position(|(_, _, bytes)| *bytes == b"loud").expect("it is among them");
+    let (pid, ..) = pieces.remove(loud);
+    let long = [(false, LONGEST_FOR_SYSLOG), (true, LONGEST_FOR_SYSLOG), (true, 20_000 - 2 * LONGEST_FOR_SYSLOG + 3)];
+    let shape: Vec<(u32, bool, usize)> = pieces[..3].iter().map(|(pid, continued, bytes)| (*pid, *continued, bytes.len())).collect();
+    assert_eq!(shape, long.map(|(continued, length)| (pid, continued, length)));
+    let whole: Vec<u8> = pieces[..3].iter().flat_map(|(_, _, bytes)| bytes.iter().copied()).collect();
+    assert_eq!(whole, [&[b'q'; 20_000][..], b"end"].concat());
+    assert_eq!(pieces[3..], [&b"nul \0 high \xff\xfe"[..], b"no newline at the end"].map(|line| (pid, false, line)));
+}
+
+#[test]
+fn a_syslogd_that_takes_nothing_holds_up_the_workers_and_not_the_master() {
+    const LINES: usize = 5_000;
+    let dir = free_dir();
+    let syslogd = bind_log(&dir);
+    let Some(setup) = with_dev_log(Some(&dir.join("log"))) else { return };
+    let plans = plans_of_two_one_writing(&dir, LINES);
+    let mut master = by_generation(setup.arg("-start=600000"), &dir, &plans).spawn();
+    fill_the_log_and_reload(&master, &dir, LINES, "syslog");
+
+    let reader = thread::spawn(move || receive_until(&syslogd, "ended with status 0"));
+    wait_file(&dir.join("written"));
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    let texts = reader.join().expect("all of it came");
+    let log: Vec<Entry> = texts.iter().filter(|text| text.starts_with(b"[")).map(|text| Entry::read(text)).collect();
+    assert!(numbered(pieces(&log)).values().eq(&[LINES]));
+    assert_eq!(master.lines().len(), 0);
+}
+
+#[test]
+fn a_syslogd_that_dies_while_the_master_waits_for_it_is_noticed() {
+    const LINES: usize = 5_000;
+    let dir = free_dir();
+    let syslogd = bind_log(&dir);
+    let Some(setup) = with_dev_log(Some(&dir.join("log"))) else { return };
+    let verbs = format!("ready-to {} lines {LINES} 100 signals", dir.join("written").display());
+    let mut master = run(setup, &verbs);
+    let worker = eventually("a worker", SOON, || children_of(master.pid()).first().copied());
+    wait_until_blocked(worker, LINES as u64 * 100);
+    drop(syslogd);
+    wait_file(&dir.join("written"));
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    let notes = master.notes();
+    assert_eq!(notes.iter().filter(|note| note.contains("cannot reach syslog")).count(), 1, "{:#?}", &notes[..10]);
+    // What syslogd had and has not read died with it; from there on all is on standard error.
+    let lines = notes.iter().filter(|note| note.ends_with("xxx"));
+    let numbers: Vec<usize> = lines.filter_map(|note| note.split(' ').nth(3)?.parse().ok()).collect();
+    let first = numbers[0];
+    assert!(first < 100, "{first} lines are lost");
+    assert!(numbers.iter().copied().eq(first..LINES), "{numbers:?}");
+}
+
+#[test]
+fn without_syslogd_all_is_on_standard_error_with_one_note_about_it() {
+    let Some(setup) = with_dev_log(None) else { return };
+    let mut master = run(setup, "say one say two complain three exit 7");
+    assert_eq!(master.wait_exit(SOON), exited(7));
+    let notes = master.notes();
+    assert_eq!(notes.len(), 1 + 3 + 5, "one about syslog, three of the worker's, five of the master's: {notes:#?}");
+    assert_eq!(notes.iter().filter(|note| note.contains("cannot reach syslog at /dev/log")).count(), 1, "{notes:#?}");
+    for said in ["] one", "] two", "] three"] {
+        assert!(notes.iter().any(|note| note.ends_with(said)), "{said}: {notes:#?}");
+    }
+}
+
+/// A real one, listening at `log` of a directory and writing to `messages` there.
+struct Rsyslogd(Child);
+
+impl Rsyslogd {
+    fn start(dir: &Path) -> Option<Rsyslogd> {
+        let shown = dir.display();
+        let configuration = format!(
+            r#"global(workDirectory="{shown}")
+            module(load="imuxsock" SysSock.Use="off")
+            input(type="imuxsock" Socket="{shown}/log")
+            template(name="plain" type="string" string="%syslogfacility-text%.%syslogseverity-text% %syslogtag%%msg%\n")
+            *.* action(type="omfile" file="{shown}/messages" template="plain")"#
+        );
+        fs::write(dir.join("rsyslog.conf"), configuration).expect("a file");
+        let mut command = Command::new("rsyslogd");
+        command
+            .arg("-n")
+            .arg("-f")
+            .arg(dir.join("rsyslog.conf"))
+            .arg("-i")
+            .arg(dir.join("pid"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let daemon = Rsyslogd(command.spawn().ok()?);
+        eventually("rsyslogd listens", SOON, || UnixDatagram::unbound().and_then(|socket| socket.connect(dir.join("log"))));
+        Some(daemon)
+    }
+}
+
+impl Drop for Rsyslogd {
+    fn drop(&mut self) {
+        // TERM, so that it writes what it has.
+        send(self.0.id(), SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_syslogd_gets_all_of_it_also_after_a_restart() {
+    const LINES: usize = 2_000;
+    let dir = free_dir();
+    let Some(syslogd) = Rsyslogd::start(&dir) else { return skip("there is no rsyslogd") };
+    let Some(setup) = with_dev_log(Some(&dir.join("log"))) else { return };
+    let mut master = run(setup, &format!("lines {LINES} 100 signals"));
+    let messages = || fs::read_to_string(dir.join("messages")).unwrap_or_default();
+    eventually("ready in the log", SOON, || messages().contains("ready"));
+    assert_eq!(master.lines().len(), 0);
+
+    drop(syslogd);
+    master.signal(SIGUSR1);
+    master.wait_note("] signal 10", SOON);
+    assert_eq!(master.lines().len(), 2, "the line, and that syslogd is away");
+
+    let syslogd = Rsyslogd::start(&dir);
+    master.signal(SIGUSR2);
+    eventually("a line in the log again", SOON, || messages().contains("signal 12"));
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    drop(syslogd);
+    assert_eq!(master.lines().len(), 2, "nothing else has come here");
+
+    let text = messages();
+    let told: Vec<&str> = text.lines().collect();
+    let texts = told.iter().map(|line| line.strip_prefix("daemon.info socketmaster[1]: ").unwrap_or_else(|| panic!("{line}")));
+    let log: Vec<Entry> = texts.clone().filter(|text| text.starts_with('[')).map(|text| Entry::read(text.as_bytes())).collect();
+    assert!(numbered(pieces(&log)).values().eq(&[LINES]));
+    assert_eq!(texts.clone().filter(|text| text.contains("ended with status 0")).count(), 1);
+    assert!(!text.contains("signal 10"), "that one went to standard error");
+}
