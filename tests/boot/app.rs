@@ -12,7 +12,7 @@ use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -142,30 +142,35 @@ fn ask() -> Result<Answer, String> {
 /// Asks without a pause until it is stopped, and counts.
 struct Load {
     stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<(u32, Vec<String>)>,
+    answered: Arc<AtomicU32>,
+    thread: thread::JoinHandle<Vec<String>>,
 }
 
 impl Load {
     fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let answered = Arc::new(AtomicU32::new(0));
+        let (stopped, count) = (stop.clone(), answered.clone());
         let thread = thread::spawn(move || {
-            let (mut answered, mut failures) = (0, Vec::new());
+            let mut failures = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 match ask() {
-                    Ok(_) => answered += 1,
+                    Ok(_) => drop(count.fetch_add(1, Ordering::Relaxed)),
                     Err(why) => failures.push(why),
                 }
             }
-            (answered, failures)
+            failures
         });
-        Self { stop, thread }
+        Self { stop, answered, thread }
     }
 
+    /// Not before it has been answered: on a slow machine what it was to watch may be over before its first request.
     fn stop(self) -> Result<u32, String> {
+        let waited = eventually("an answer", || if self.answered.load(Ordering::Relaxed) > 0 { Ok(()) } else { Err("none".into()) });
         self.stop.store(true, Ordering::Relaxed);
-        let (answered, failures) = self.thread.join().map_err(|_| "the load has panicked")?;
-        if answered > 0 && failures.is_empty() { Ok(answered) } else { Err(format!("{answered} answered, {failures:?}")) }
+        let failures = self.thread.join().map_err(|_| "the load has panicked")?;
+        let answered = self.answered.load(Ordering::Relaxed);
+        if waited.is_ok() && failures.is_empty() { Ok(answered) } else { Err(format!("{answered} answered, {failures:?}")) }
     }
 }
 
