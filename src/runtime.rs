@@ -162,6 +162,7 @@ impl Runtime {
                     }
                     Action::CloseListeners => self.sockets.iter_mut().for_each(HeldSocket::close),
                     Action::Note(note) => self.log.note(note),
+                    Action::Announce(_) => {}
                     Action::Exit { status } => ended = Some(status),
                 }
             }

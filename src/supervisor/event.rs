@@ -62,8 +62,46 @@ pub enum Action {
     CloseListeners,
     /// Say it.
     Note(Note),
+    /// Let those who look on know: the service manager, and who waits at the control socket.
+    Announce(Turn),
     /// Nothing is left to wait for: remove what was made and end.
     Exit { status: u8 },
+}
+
+/// A turn of the life. `Serving` comes first and once, `Stopping` last and once; between them each reload begins, and
+/// ends before the next one begins. A reload that `Stopping` overtakes has no end of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// The first generation is current.
+    Serving,
+    ReloadBegun {
+        generation: Generation,
+    },
+    ReloadEnded {
+        generation: Generation,
+        outcome: Result<Reloaded, FailedReload>,
+    },
+    /// Nothing will be started any more.
+    Stopping,
+}
+
+/// A reload that has succeeded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reloaded {
+    pub generation: Generation,
+    /// Its first worker.
+    pub pid: Pid,
+    pub workers: usize,
+    /// From the beginning of the reload.
+    pub took: Duration,
+}
+
+/// A reload that has failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailedReload {
+    pub generation: Generation,
+    pub why: Why,
+    pub stays: Generation,
 }
 
 /// What the master says of itself, a line each.
@@ -78,7 +116,7 @@ pub enum Note {
     Continued { generation: Generation, pid: Pid },
     NotStarted(Failure),
     NotReady { generation: Generation },
-    ReloadFailed { generation: Generation, why: Why, stays: Generation },
+    ReloadFailed(FailedReload),
     ReloadRemembered,
     ReloadRefused,
     Stopping { signal: Signal },
@@ -112,15 +150,28 @@ impl fmt::Display for Note {
             }
             Note::NotStarted(failure) => write!(f, "{}", failure.cause),
             Note::NotReady { generation } => write!(f, "generation {generation}: not ready in time"),
-            Note::ReloadFailed { generation, why, stays } => {
-                write!(f, "reload failed: generation {generation}: {why}; generation {stays} stays")
-            }
+            Note::ReloadFailed(failed) => failed.fmt(f),
             Note::ReloadRemembered => f.write_str("a reload is under way: one more will follow it"),
             Note::ReloadRefused => f.write_str("reload refused: stopping"),
             Note::Stopping { signal } => write!(f, "stopping ({signal})"),
             Note::OnlyRetiringLeft => f.write_str("the current generation is gone: closed the listeners, waiting for those told to stop"),
             Note::Ended { status } => write!(f, "ended with status {status}"),
         }
+    }
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reloaded { generation, pid, workers, took } = self;
+        write!(f, "generation {generation} serves after {} ", Seconds(*took))?;
+        if *workers == 1 { write!(f, "(pid {pid})") } else { write!(f, "({workers} workers, the first is pid {pid})") }
+    }
+}
+
+impl fmt::Display for FailedReload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FailedReload { generation, why, stays } = self;
+        write!(f, "reload failed: generation {generation}: {why}; generation {stays} stays")
     }
 }
 

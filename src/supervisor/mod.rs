@@ -27,7 +27,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use event::{Action, Event, Failure, Note, Why};
+pub use event::{Action, Event, FailedReload, Failure, Note, Reloaded, Turn, Why};
 
 use crate::ids::{Ending, Generation, Moment, Pid, Signal};
 
@@ -65,19 +65,19 @@ pub struct Supervisor {
     /// A reload was asked for while one was under way.
     reload_again: bool,
     stop_asked: bool,
-    listening: bool,
     outcome: Outcome,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Phase {
+pub enum Phase {
     /// The first generation is not trusted yet; `until` then it must be.
     Starting {
         until: Option<Moment>,
     },
     Serving,
-    /// A candidate warms up; `until` is when it is trusted, or when its time is over.
+    /// A candidate warms up, since the reload began; `until` is when it is trusted, or when its time is over.
     Warming {
+        since: Moment,
         until: Option<Moment>,
     },
     Stopping,
@@ -85,27 +85,27 @@ enum Phase {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Role {
+pub enum Role {
     Candidate,
     Current,
     Retiring,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Worker {
-    pid: Pid,
-    generation: Generation,
-    role: Role,
-    started: Moment,
-    ready: bool,
-    told: Option<Told>,
+pub struct Worker {
+    pub pid: Pid,
+    pub generation: Generation,
+    pub role: Role,
+    pub started: Moment,
+    pub ready: bool,
+    pub told: Option<Told>,
 }
 
 /// A worker has been told to stop.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Told {
-    signal: Signal,
-    at: Moment,
+pub struct Told {
+    pub signal: Signal,
+    pub at: Moment,
     kill_at: Option<Moment>,
 }
 
@@ -129,15 +129,28 @@ impl Supervisor {
             workers: Vec::new(),
             reload_again: false,
             stop_asked: false,
-            listening: true,
             outcome: Outcome::Unknown,
         }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// All that live, in no order.
+    pub fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    /// What a reload that is asked for now will start: at once, or after the one under way.
+    pub fn next_generation(&self) -> Generation {
+        self.newest.next()
     }
 
     /// When [`Event::Tick`] is due next.
     pub fn deadline(&self) -> Option<Moment> {
         let warm = match self.phase {
-            Phase::Starting { until } | Phase::Warming { until } => until,
+            Phase::Starting { until } | Phase::Warming { until, .. } => until,
             Phase::Serving | Phase::Stopping | Phase::Ended => None,
         };
         let kills = self.workers.iter().filter_map(|worker| worker.told.as_ref().and_then(|told| told.kill_at));
@@ -167,7 +180,7 @@ impl Supervisor {
             (Starting { .. },                 Died { pid, ending })    => self.first_generation_lost_one(pid, ending, now, act),
             (Starting { .. },                 Tick)                    => self.first_generation_was_late(now, act),
 
-            (Serving,                         Reload)                  => self.begin_reload(act),
+            (Serving,                         Reload)                  => self.begin_reload(now, act),
             (Serving,                         Died { pid, ending })    => self.bury_while_serving(pid, ending, now, act),
 
             (Warming { .. },                  Started { pid })         => self.candidate_grows(pid, now, act),
@@ -202,7 +215,7 @@ impl Supervisor {
             return self.start_one(act);
         }
         match self.policy.trust {
-            Trust::Lived(_) => self.serve(act),
+            Trust::Lived(_) => self.serve(now, act),
             Trust::Ready { within } => self.phase = Phase::Starting { until: within.map(|within| now.after(within)) },
         }
     }
@@ -232,23 +245,24 @@ impl Supervisor {
 
     fn give_up(&mut self, now: Moment, act: &mut Vec<Action>) {
         let signal = self.policy.stop_signal;
-        self.close_listeners(act);
-        self.phase = Phase::Stopping;
+        self.begin_stop(act);
         self.tell(|_| true, signal, now, act);
         self.end_if_alone(act);
     }
 
-    fn serve(&mut self, act: &mut Vec<Action>) {
+    fn serve(&mut self, now: Moment, act: &mut Vec<Action>) {
         self.phase = Phase::Serving;
         act.push(Action::Note(Note::Current { generation: self.newest }));
-        self.run_remembered_reload(act);
+        act.push(Action::Announce(Turn::Serving));
+        self.run_remembered_reload(now, act);
     }
 
     // ---- reload
 
-    fn begin_reload(&mut self, act: &mut Vec<Action>) {
+    fn begin_reload(&mut self, now: Moment, act: &mut Vec<Action>) {
         self.newest = self.newest.next();
-        self.phase = Phase::Warming { until: None };
+        self.phase = Phase::Warming { since: now, until: None };
+        act.push(Action::Announce(Turn::ReloadBegun { generation: self.newest }));
         self.start_one(act);
     }
 
@@ -259,9 +273,9 @@ impl Supervisor {
         }
     }
 
-    fn run_remembered_reload(&mut self, act: &mut Vec<Action>) {
+    fn run_remembered_reload(&mut self, now: Moment, act: &mut Vec<Action>) {
         if std::mem::take(&mut self.reload_again) {
-            self.begin_reload(act);
+            self.begin_reload(now, act);
         }
     }
 
@@ -275,11 +289,13 @@ impl Supervisor {
             Trust::Lived(wait) => Some(wait),
             Trust::Ready { within } => within,
         };
-        self.phase = Phase::Warming { until: wait.map(|wait| now.after(wait)) };
+        if let Phase::Warming { until, .. } = &mut self.phase {
+            *until = wait.map(|wait| now.after(wait));
+        }
     }
 
     fn candidate_time_is_over(&mut self, now: Moment, act: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Warming { until: Some(until) } if until <= now) {
+        if matches!(self.phase, Phase::Warming { until: Some(until), .. } if until <= now) {
             match self.policy.trust {
                 Trust::Lived(_) => self.promote(now, act),
                 Trust::Ready { .. } => self.roll_back(Why::DeadlineMissed, now, act),
@@ -295,20 +311,25 @@ impl Supervisor {
             };
         }
         self.outcome = Outcome::Unknown;
-        if let Some(leader) = self.workers.iter().find(|worker| worker.role == Role::Current) {
-            act.push(Action::Foreground { pid: leader.pid });
-        }
+        let leader = self.workers.iter().find(|worker| worker.role == Role::Current).map(|leader| leader.pid);
+        act.extend(leader.map(|pid| Action::Foreground { pid }));
         // Said before the old one is told: a reader of the log sees the reason before the deed.
-        self.phase = Phase::Serving;
         act.push(Action::Note(Note::Current { generation: self.newest }));
+        let took = self.warm_for(now);
+        self.phase = Phase::Serving;
         let signal = self.policy.stop_signal;
         self.tell(|worker| worker.role == Role::Retiring && worker.told.is_none(), signal, now, act);
-        self.run_remembered_reload(act);
+        if let Some(pid) = leader {
+            let reloaded = Reloaded { generation: self.newest, pid, workers: self.living(Role::Current), took };
+            act.push(Action::Announce(Turn::ReloadEnded { generation: self.newest, outcome: Ok(reloaded) }));
+        }
+        self.run_remembered_reload(now, act);
     }
 
     fn roll_back(&mut self, why: Why, now: Moment, act: &mut Vec<Action>) {
         let stays = self.workers.iter().find(|worker| worker.role == Role::Current).map_or(self.newest, |worker| worker.generation);
-        act.push(Action::Note(Note::ReloadFailed { generation: self.newest, why, stays }));
+        let failed = FailedReload { generation: self.newest, why, stays };
+        act.push(Action::Note(Note::ReloadFailed(failed.clone())));
         for worker in &mut self.workers {
             if worker.role == Role::Candidate {
                 worker.role = Role::Retiring;
@@ -317,7 +338,15 @@ impl Supervisor {
         self.phase = Phase::Serving;
         let signal = self.policy.stop_signal;
         self.tell(|worker| worker.role == Role::Retiring && worker.told.is_none(), signal, now, act);
-        self.run_remembered_reload(act);
+        act.push(Action::Announce(Turn::ReloadEnded { generation: self.newest, outcome: Err(failed) }));
+        self.run_remembered_reload(now, act);
+    }
+
+    fn warm_for(&self, now: Moment) -> Duration {
+        match self.phase {
+            Phase::Warming { since, .. } => now.since(since),
+            Phase::Starting { .. } | Phase::Serving | Phase::Stopping | Phase::Ended => Duration::ZERO,
+        }
     }
 
     fn hear_ready(&mut self, pid: Pid, act: &mut Vec<Action>) {
@@ -338,7 +367,7 @@ impl Supervisor {
         if matches!(self.policy.trust, Trust::Ready { .. }) && ready == self.policy.workers {
             match role {
                 Role::Candidate => self.promote(now, act),
-                Role::Current | Role::Retiring => self.serve(act),
+                Role::Current | Role::Retiring => self.serve(now, act),
             }
         }
     }
@@ -347,11 +376,10 @@ impl Supervisor {
 
     fn bury_while_serving(&mut self, pid: Pid, ending: Ending, now: Moment, act: &mut Vec<Action>) {
         if self.bury(pid, ending, now, act).is_some() && self.living(Role::Current) == 0 {
-            self.phase = Phase::Stopping;
             if !self.workers.is_empty() {
                 act.push(Action::Note(Note::OnlyRetiringLeft));
             }
-            self.close_listeners(act);
+            self.begin_stop(act);
             self.end_if_alone(act);
         }
     }
@@ -390,16 +418,17 @@ impl Supervisor {
         act.push(Action::Note(Note::Stopping { signal }));
         let insists = std::mem::replace(&mut self.stop_asked, true);
         self.reload_again = false;
-        self.phase = Phase::Stopping;
-        // First, so that clients are refused once the program has closed its own copy, and do not hang in a queue nobody serves.
-        self.close_listeners(act);
+        self.begin_stop(act);
         // Many servers take the same signal a second time for "at once": who drains already is left to it, unless the operator insists.
         self.tell(|worker| insists || worker.told.as_ref().is_none_or(|told| told.signal != signal), signal, now, act);
         self.end_if_alone(act);
     }
 
-    fn close_listeners(&mut self, act: &mut Vec<Action>) {
-        if std::mem::take(&mut self.listening) {
+    fn begin_stop(&mut self, act: &mut Vec<Action>) {
+        if self.phase != Phase::Stopping {
+            self.phase = Phase::Stopping;
+            act.push(Action::Announce(Turn::Stopping));
+            // First, so that clients are refused once the program has closed its own copy, and do not hang in a queue nobody serves.
             act.push(Action::CloseListeners);
         }
     }

@@ -38,7 +38,7 @@ impl Story {
         story
     }
 
-    /// All but the notes, in the order in which they are asked for.
+    /// All but notes and announcements, in the order in which they are asked for.
     fn tell(&mut self, event: Event) -> Vec<Action> {
         let mut events = VecDeque::from([event]);
         let mut seen = Vec::new();
@@ -52,7 +52,7 @@ impl Story {
                     });
                     self.next_pid += i32::from(!self.starts_fail);
                 }
-                if !matches!(action, Action::Note(_)) {
+                if !matches!(action, Action::Note(_) | Action::Announce(_)) {
                     seen.push(action);
                 }
             }
@@ -258,6 +258,36 @@ fn a_suspended_worker_is_continued_and_a_strange_process_is_left_alone() {
     assert_eq!(story.died(77, 1), []);
 }
 
+#[test]
+fn a_reload_is_announced_from_its_beginning_to_its_end() {
+    let mut supervisor = Supervisor::new(policy(Trust::Lived(START)));
+    let announced = |supervisor: &mut Supervisor, event, seconds| {
+        let actions = supervisor.handle(event, Moment(Duration::from_secs(seconds)));
+        let turns = actions.into_iter().filter_map(|action| if let Action::Announce(turn) = action { Some(turn) } else { None });
+        turns.collect::<Vec<_>>()
+    };
+    let [second, third] = [2, 3].map(Generation);
+    assert_eq!(announced(&mut supervisor, Event::Boot, 0), []);
+    assert_eq!(announced(&mut supervisor, Event::Started { pid: pid(1) }, 0), [Turn::Serving]);
+    assert_eq!(supervisor.next_generation(), second);
+    assert_eq!(announced(&mut supervisor, Event::Reload, 10), [Turn::ReloadBegun { generation: second }]);
+    assert_eq!(announced(&mut supervisor, Event::Started { pid: pid(2) }, 10), []);
+    assert_eq!(supervisor.next_generation(), third, "a reload asked for now follows the one under way");
+    assert_eq!(announced(&mut supervisor, Event::Reload, 11), []);
+    let reloaded = Reloaded { generation: second, pid: pid(2), workers: 1, took: START };
+    assert_eq!(
+        announced(&mut supervisor, Event::Tick, 13),
+        [Turn::ReloadEnded { generation: second, outcome: Ok(reloaded) }, Turn::ReloadBegun { generation: third }]
+    );
+    let failed = FailedReload { generation: third, why: Why::NotStarted(failure()), stays: second };
+    assert_eq!(
+        announced(&mut supervisor, Event::StartFailed(failure()), 13),
+        [Turn::ReloadEnded { generation: third, outcome: Err(failed) }]
+    );
+    assert_eq!(announced(&mut supervisor, Event::Stop { signal: Signal::TERM }, 14), [Turn::Stopping]);
+    assert_eq!(announced(&mut supervisor, Event::Stop { signal: Signal::TERM }, 15), []);
+}
+
 // ---- the walk
 
 /// A promise of the core that a walk found broken.
@@ -277,6 +307,8 @@ enum Broken {
     ListenersClosedWhileServing,
     TheWrongStatus,
     AStopForgotten,
+    AReloadWithoutAnEnd,
+    AnnouncedOutOfTurn,
 }
 
 /// A process of the toy world, as the world itself knows it.
@@ -299,8 +331,18 @@ struct World {
     listeners_open: bool,
     exited: Option<u8>,
     last_of_current: Option<(Generation, u8)>,
+    announced: Announced,
     /// The last event led to a start: what becomes of it makes two worlds of one.
     started: bool,
+}
+
+/// What one who looks on has been told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Announced {
+    Nothing,
+    Serving,
+    Reloading(Generation),
+    Stopping,
 }
 
 /// What the walker lets happen to the starts that an event leads to, in turn; the last goes on for ever.
@@ -323,6 +365,7 @@ impl World {
             listeners_open: true,
             exited: None,
             last_of_current: None,
+            announced: Announced::Nothing,
             started: false,
         }
     }
@@ -428,11 +471,23 @@ impl World {
                         }
                         self.exited = Some(status);
                     }
+                    Action::Announce(turn) => self.hear(turn)?,
                     Action::Foreground { .. } | Action::Continue { .. } | Action::SuspendMaster | Action::Note(_) => {}
                 }
             }
         }
         self.check_state(&asked)
+    }
+
+    fn hear(&mut self, turn: Turn) -> Result<(), Broken> {
+        self.announced = match (self.announced, turn) {
+            (Announced::Nothing, Turn::Serving) => Announced::Serving,
+            (Announced::Serving, Turn::ReloadBegun { generation }) => Announced::Reloading(generation),
+            (Announced::Reloading(begun), Turn::ReloadEnded { generation, .. }) if generation == begun => Announced::Serving,
+            (Announced::Nothing | Announced::Serving | Announced::Reloading(_), Turn::Stopping) => Announced::Stopping,
+            _ => return Err(Broken::AnnouncedOutOfTurn),
+        };
+        Ok(())
     }
 
     fn check_send(&mut self, pid: Pid, signal: Signal, asked: &Event, was_current: &[Pid], trusted: bool) -> Result<(), Broken> {
@@ -480,6 +535,9 @@ impl World {
         if self.alive.is_empty() {
             return Err(Broken::AliveWithNothingToWaitFor);
         }
+        if matches!(self.announced, Announced::Reloading(_)) != matches!(self.supervisor.phase, Phase::Warming { .. }) {
+            return Err(Broken::AReloadWithoutAnEnd);
+        }
         if self.listeners_open && self.current().is_empty() {
             return Err(Broken::NoCurrentGeneration);
         }
@@ -524,9 +582,12 @@ impl World {
         world.supervisor.newest = regenerate(world.supervisor.newest);
         world.supervisor.phase = match world.supervisor.phase {
             Phase::Starting { until } => Phase::Starting { until: until.map(rebase) },
-            Phase::Warming { until } => Phase::Warming { until: until.map(rebase) },
+            Phase::Warming { until, .. } => Phase::Warming { since: Moment(Duration::ZERO), until: until.map(rebase) },
             other => other,
         };
+        if let Announced::Reloading(generation) = &mut world.announced {
+            *generation = regenerate(*generation);
+        }
         world.last_of_current = world.last_of_current.map(|(_, status)| (Generation::FIRST, status));
         world.next_pid = world.alive.len() as i32 + 1;
         world.now = Moment(Duration::ZERO);
@@ -679,6 +740,14 @@ fn every_promise_can_be_seen_broken() {
                 }
             }
         }),
+        (Broken::AReloadWithoutAnEnd, |_, _, actions| {
+            actions.retain(|action| !matches!(action, Action::Announce(Turn::ReloadEnded { outcome: Err(_), .. })));
+        }),
+        (Broken::AnnouncedOutOfTurn, |_, event, actions| {
+            if matches!(event, Event::Stop { .. }) {
+                actions.push(Action::Announce(Turn::Stopping));
+            }
+        }),
         (Broken::AStopForgotten, |_, event, actions| {
             if matches!(event, Event::Stop { .. }) {
                 actions.retain(|action| !matches!(action, Action::Send { .. }));
@@ -706,6 +775,7 @@ fn a_damaged_state_is_seen_too() {
     let mut stuck = world;
     stuck.supervisor.policy.trust = Trust::Lived(START);
     stuck.supervisor.phase = Phase::Stopping;
+    stuck.announced = Announced::Stopping;
     let told = Told { signal: Signal::TERM, at: stuck.now, kill_at: Some(stuck.now) };
     stuck.supervisor.workers[0].told = Some(told);
     assert!(stuck.supervisor.deadline().is_some());
