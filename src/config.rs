@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::endpoint::Endpoint;
+use crate::control::Request;
+use crate::endpoint::{Endpoint, UnixName};
 use crate::handoff::{Protocols, Template};
 use crate::signals::SignalTable;
 use crate::supervisor::Policy;
@@ -24,7 +25,18 @@ pub struct Config {
     pub dir: Option<PathBuf>,
     pub env: Vec<(OsString, Template)>,
     pub handoff: Protocols,
+    /// Where requests are taken.
+    pub control: Option<UnixName>,
     pub policy: Policy,
+}
+
+/// A request to a master that runs already.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ask {
+    pub control: UnixName,
+    pub request: &'static Request,
+    /// Print the answer as it comes.
+    pub json: bool,
 }
 
 /// Where the workers' output goes.

@@ -29,6 +29,8 @@ pub enum Address {
     },
     /// A descriptor that the master has inherited.
     Inherited(i32),
+    /// What a socket unit offers: the sockets of that name, or all.
+    Activated(Option<String>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +102,7 @@ enum Kind {
     Inet(Transport, Family),
     Unix(UnixKind),
     Inherited,
+    Activated,
 }
 
 /// In the order in which the documentation shows them.
@@ -128,6 +131,12 @@ pub const SCHEMES: &[Scheme] = &[
         kind: Kind::Unix(UnixKind::Datagram),
     },
     Scheme { name: "fd", form: "fd://N", does: "a socket that the master has inherited as descriptor N", kind: Kind::Inherited },
+    Scheme {
+        name: "systemd",
+        form: "systemd: or systemd:NAME",
+        does: "all sockets that a systemd socket unit offers, in their order and with their names, or those of that name",
+        kind: Kind::Activated,
+    },
 ];
 
 /// A key of the query part.
@@ -209,8 +218,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
         accepts: "1 to 255 bytes without colons, white space and control characters",
         applies: |_| true,
         read: |options, text| {
-            let valid = (1..=255).contains(&text.len()) && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control());
-            options.name = Some(valid.then(|| text.to_string())?);
+            options.name = Some(is_socket_name(text).then(|| text.to_string())?);
             Some(())
         },
         show: |options| options.name.clone(),
@@ -236,7 +244,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
         accepts: "one of 1, 0, true, false",
         applies: |address| match address {
             Address::Inet { family, host, .. } => *family != Family::V4 && !matches!(host, Host::Ip(IpAddr::V4(_))),
-            Address::Unix { .. } | Address::Inherited(_) => false,
+            Address::Unix { .. } | Address::Inherited(_) | Address::Activated(_) => false,
         },
         read: |options, text| {
             options.v6only = Some(boolean(text)?);
@@ -256,8 +264,11 @@ impl FromStr for Endpoint {
     ///
     /// Paths and names are taken literally: percent signs mean themselves, and only a `?` ends them.
     fn from_str(text: &str) -> Result<Endpoint, String> {
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(without_scheme(text));
+        let (scheme, rest) = match (text.split_once("://"), text.split_once(':')) {
+            // Its sockets have names, and no place.
+            (_, Some((scheme, rest))) if scheme.eq_ignore_ascii_case("systemd") => (scheme, rest),
+            (Some(parts), _) => parts,
+            (None, _) => return Err(without_scheme(text)),
         };
         let lower = scheme.to_ascii_lowercase();
         let Some(scheme) = SCHEMES.iter().find(|known| known.name == lower) else {
@@ -272,11 +283,17 @@ impl FromStr for Endpoint {
         };
         let address = match scheme.kind {
             Kind::Inet(transport, family) => inet(scheme.name, transport, family, location)?,
-            Kind::Unix(kind) => Address::Unix { kind, name: unix_name(scheme.name, location)? },
+            Kind::Unix(kind) => {
+                let name = scheme.name;
+                Address::Unix { kind, name: unix_name(location, &format!("{name}:///PATH or {name}://@NAME"))? }
+            }
             Kind::Inherited => match number(location) {
                 Some(descriptor) => Address::Inherited(descriptor),
                 None => return Err(format!("{location:?} is not a descriptor's number, such as fd://3")),
             },
+            Kind::Activated if location.is_empty() => Address::Activated(None),
+            Kind::Activated if is_socket_name(location) && !location.starts_with('/') => Address::Activated(Some(location.to_string())),
+            Kind::Activated => return Err(format!("{location:?} is not a socket's name; write systemd: for all, or systemd:NAME")),
         };
         let options = match query {
             Some(query) => read_query(query, &address)?,
@@ -305,14 +322,34 @@ impl fmt::Display for Address {
             Address::Inet { transport, family, .. } => Kind::Inet(*transport, *family),
             Address::Unix { kind, .. } => Kind::Unix(*kind),
             Address::Inherited(_) => Kind::Inherited,
+            Address::Activated(_) => Kind::Activated,
         };
         let scheme = SCHEMES.iter().find(|known| known.kind == kind).map_or("", |known| known.name);
         match self {
             Address::Inet { host, port, .. } => write!(f, "{scheme}://{host}:{port}"),
-            Address::Unix { name: UnixName::Path(path), .. } => write!(f, "{scheme}://{}", path.display()),
-            Address::Unix { name: UnixName::Abstract(name), .. } => write!(f, "{scheme}://@{}", String::from_utf8_lossy(name)),
+            Address::Unix { name, .. } => write!(f, "{scheme}://{name}"),
             Address::Inherited(descriptor) => write!(f, "{scheme}://{descriptor}"),
+            Address::Activated(name) => write!(f, "{scheme}:{}", name.as_deref().unwrap_or_default()),
         }
+    }
+}
+
+/// A path, or an abstract name behind `@`.
+impl fmt::Display for UnixName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnixName::Path(path) => path.display().fmt(f),
+            UnixName::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+impl FromStr for UnixName {
+    type Err = String;
+
+    /// Reads an absolute path, or an abstract name behind `@`; the error is the cause.
+    fn from_str(text: &str) -> Result<UnixName, String> {
+        unix_name(text, "/PATH or @NAME")
     }
 }
 
@@ -403,7 +440,7 @@ fn host_name(text: &str) -> Result<Host, String> {
     Ok(Host::Name(text.to_string()))
 }
 
-fn unix_name(scheme: &str, location: &str) -> Result<UnixName, String> {
+fn unix_name(location: &str, form: &str) -> Result<UnixName, String> {
     let name = location.strip_prefix('@');
     let length = name.unwrap_or(location).len();
     if location.contains('\0') {
@@ -416,7 +453,7 @@ fn unix_name(scheme: &str, location: &str) -> Result<UnixName, String> {
         Some("") => Err("the abstract name is empty".to_string()),
         Some(name) => Ok(UnixName::Abstract(name.as_bytes().to_vec())),
         None if location.starts_with('/') => Ok(UnixName::Path(PathBuf::from(location))),
-        None => Err(format!("the path is not absolute; write {scheme}:///PATH or {scheme}://@NAME")),
+        None => Err(format!("the path is not absolute; write {form}")),
     }
 }
 
@@ -453,6 +490,11 @@ fn read_query(query: &str, address: &Address) -> Result<SocketOptions, String> {
         }
     }
     Ok(options)
+}
+
+/// What may stand in LISTEN_FDNAMES.
+fn is_socket_name(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control())
 }
 
 fn has_path(address: &Address) -> bool {
@@ -699,12 +741,23 @@ mod tests {
 
     #[test]
     fn what_is_no_uri_is_told_the_accepted_forms() {
-        for text in ["", "localhost", "systemd:", "none", "a b", "unix:"] {
+        for text in ["", "localhost", "systemd", "none", "a b", "unix:"] {
             assert!(refused(text).contains("accepted: tcp://HOST:PORT, "), "{text}: {}", refused(text));
         }
-        assert_eq!(refused("http://:80"), "unknown scheme http; accepted: tcp, tcp4, tcp6, unix, udp, udp4, udp6, unixgram, fd");
+        assert_eq!(refused("http://:80"), "unknown scheme http; accepted: tcp, tcp4, tcp6, unix, udp, udp4, udp6, unixgram, fd, systemd");
         assert_eq!(refused("tpc://:80"), "unknown scheme tpc; did you mean tcp?");
         assert!(refused("://:80").starts_with("unknown scheme"));
+    }
+
+    #[test]
+    fn a_socket_unit_s_sockets_are_all_or_those_of_a_name() {
+        assert_eq!(read("systemd:").address, Address::Activated(None));
+        assert_eq!(read("SystemD:web").address, Address::Activated(Some("web".into())));
+        assert_eq!(read("systemd:web?name=a&nonblock=1").to_string(), "systemd:web?name=a&nonblock=1");
+        for text in ["systemd://web", "systemd:a:b", "systemd:a b"] {
+            assert!(refused(text).contains("is not a socket's name; write systemd: for all, or systemd:NAME"), "{text}: {}", refused(text));
+        }
+        assert!(refused("systemd:?backlog=5").starts_with("backlog goes with"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Address, Endpoint};
 use crate::ids::Generation;
 
 /// The first descriptor of a listener, as systemd's sd_listen_fds(3) and einhorn have it.
@@ -124,12 +124,19 @@ pub struct Template(Vec<Part>);
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Part {
     Text(Vec<u8>),
-    Fd(usize),
-    Addr(usize),
-    Uri(usize),
+    Fd(Which),
+    Addr(Which),
+    Uri(Which),
     Fds(Vec<u8>),
     Generation,
     Pid,
+}
+
+/// The listener that a placeholder is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Which {
+    First,
+    Named(String),
 }
 
 /// The placeholders of a template, as the documentation shows them.
@@ -176,17 +183,32 @@ impl Template {
         Ok(Template(parts))
     }
 
+    /// A name in it that none of these listeners has.
+    pub fn missing_name(&self, listeners: &[Endpoint]) -> Option<&str> {
+        let named = self.0.iter().filter_map(|part| match part {
+            Part::Fd(Which::Named(name)) | Part::Addr(Which::Named(name)) | Part::Uri(Which::Named(name)) => Some(name.as_str()),
+            _ => None,
+        });
+        named.into_iter().find(|name| !listeners.iter().any(|endpoint| may_be_named(endpoint, name)))
+    }
+
     /// In one chunk where no pid is in it, so that the master can read it too.
     fn fill(&self, listeners: &[Listener], generation: Generation) -> Vec<Chunk> {
-        let of = |index: usize, pick: fn(&Listener) -> Vec<u8>| listeners.get(index).map(pick).unwrap_or_default();
+        let of = |which: &Which, pick: fn(&Listener) -> Vec<u8>| {
+            let listener = match which {
+                Which::First => listeners.first(),
+                Which::Named(name) => listeners.iter().find(|listener| listener.name.as_ref() == Some(name)),
+            };
+            listener.map(pick).unwrap_or_default()
+        };
         let mut chunks = Vec::new();
         let mut known = Vec::new();
         for part in &self.0 {
             match part {
                 Part::Text(text) => known.extend_from_slice(text),
-                Part::Fd(index) => known.extend(of(*index, |listener| listener.fd.to_string().into_bytes())),
-                Part::Addr(index) => known.extend(of(*index, |listener| listener.addr.clone())),
-                Part::Uri(index) => known.extend(of(*index, |listener| listener.uri.clone().into_bytes())),
+                Part::Fd(which) => known.extend(of(which, |listener| listener.fd.to_string().into_bytes())),
+                Part::Addr(which) => known.extend(of(which, |listener| listener.addr.clone())),
+                Part::Uri(which) => known.extend(of(which, |listener| listener.uri.clone().into_bytes())),
                 Part::Fds(separator) => {
                     let fds: Vec<Vec<u8>> = listeners.iter().map(|listener| listener.fd.to_string().into_bytes()).collect();
                     known.extend(fds.join(separator.as_slice()));
@@ -206,16 +228,17 @@ fn placeholder(inside: &[u8], listeners: &[Endpoint]) -> Result<Part, String> {
         Some(colon) => (inside.get(..colon).unwrap_or_default(), inside.get(colon + 1..)),
         None => (inside, None),
     };
-    let of_listener = |part: fn(usize) -> Part| match name {
+    let of_listener = |part: fn(Which) -> Part| match name {
         None if listeners.is_empty() => Err(format!("{} needs a listener, and -listen=none was given", shown())),
-        None => Ok(part(0)),
-        Some(name) => listeners
-            .iter()
-            .position(|endpoint| endpoint.options.name.as_ref().is_some_and(|known| known.as_bytes() == name))
-            .map(part)
-            .ok_or_else(|| {
-                format!("{}: no listener has that name; give it one with -listen='...?name={}'", shown(), String::from_utf8_lossy(name))
-            }),
+        None => Ok(part(Which::First)),
+        Some(name) => {
+            let name = String::from_utf8_lossy(name);
+            if listeners.iter().any(|endpoint| may_be_named(endpoint, &name)) {
+                Ok(part(Which::Named(name.into_owned())))
+            } else {
+                Err(format!("{}: no listener has that name; give it one with -listen='...?name={name}'", shown()))
+            }
+        }
     };
     match (word, name) {
         (b"fd", _) => of_listener(Part::Fd),
@@ -234,11 +257,20 @@ fn placeholder(inside: &[u8], listeners: &[Endpoint]) -> Result<Part, String> {
     }
 }
 
+/// What a socket unit offers is known only when it is offered.
+fn may_be_named(endpoint: &Endpoint, name: &str) -> bool {
+    match (&endpoint.options.name, &endpoint.address) {
+        (Some(known), _) | (None, Address::Activated(Some(known))) => known == name,
+        (None, Address::Activated(None)) => true,
+        (None, Address::Inet { .. } | Address::Unix { .. } | Address::Inherited(_)) => false,
+    }
+}
+
 /// Variables of a life that is not the worker's: they would point it at sockets, parents and watchdogs it does not have.
 /// Of LISTEN_* only the protocol's own names: LISTEN_ADDR and LISTEN_PORT are the settings of many a program.
 fn is_stale(key: &[u8]) -> bool {
     const PREFIXES: &[&[u8]] = &[b"SOCKETMASTER_", b"EINHORN_", b"SERVER_STARTER_", b"LISTEN_FD", b"LISTEN_PID", b"WATCHDOG_"];
-    key == b"NOTIFY_SOCKET" || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+    matches!(key, b"NOTIFY_SOCKET" | b"FDSTORE") || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// The recipe of every worker's environment.
@@ -279,6 +311,11 @@ impl Handoff {
         );
         environment
     }
+}
+
+/// A variable of an environment; an empty one is as good as none.
+pub fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+    environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
 }
 
 /// The PATH of such an environment: where the program is looked for.

@@ -5,10 +5,15 @@
 #![no_main]
 #![deny(unsafe_code)]
 
+#[cfg(all(target_env = "musl", target_pointer_width = "64"))]
+#[allow(unsafe_code)]
+mod unwind;
+
 use std::ffi::{c_char, c_int};
 use std::io::Write;
 
 use socketmaster::cli::{self, Request};
+use socketmaster::control::client;
 use socketmaster::error::Error;
 use socketmaster::runtime;
 use socketmaster::sys::arguments::arguments;
@@ -38,6 +43,7 @@ fn start(args: Vec<std::ffi::OsString>, found: Found) -> Result<u8, Error> {
             std::io::stdout().write_all(page.as_bytes()).map_err(|error| Error::cannot("write to", "standard output", error))?;
             Ok(0)
         }
+        Request::Ask(ask) => client::ask(&ask, found),
         Request::Run(config) => runtime::run(*config, found, std::env::vars_os().collect()),
     }
 }

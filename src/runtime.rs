@@ -7,13 +7,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Config, Output};
+use crate::control::server::{Call, Server};
+use crate::control::{Verb, answer};
 use crate::error::Error;
 use crate::handoff::{FIRST_FD, Handoff, path_in};
-use crate::ids::{Generation, Pid, Signal};
+use crate::ids::{Generation, Moment, Pid, Signal};
 use crate::log::Log;
+use crate::notify::Manager;
 use crate::relay::Relay;
 use crate::signals::{Meaning, SignalTable};
-use crate::supervisor::{Action, Event, Failure, Supervisor};
+use crate::status::{LastReload, Status};
+use crate::supervisor::{Action, Event, Failure, Phase, Supervisor, Turn};
 use crate::sys::children::Change;
 use crate::sys::identity::Identity;
 use crate::sys::poll::Wait;
@@ -22,6 +26,7 @@ use crate::sys::sockets::HeldSocket;
 use crate::sys::spawn::{Launch, Launcher};
 use crate::sys::terminal::Terminal;
 use crate::sys::{self, children, clock, descriptors, program, sockets};
+use crate::{activation, store};
 
 /// Lines above this are cut: in a pipe, and in a datagram to syslog.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -35,6 +40,9 @@ pub fn run(config: Config, found: Found, environment: Vec<(OsString, OsString)>)
     Ok(Runtime::prepare(config, found, environment)?.live())
 }
 
+/// What who waits for a reload hears at a stop.
+const RELOAD_OVERTAKEN: &str = "reload refused: stopping";
+
 struct Runtime {
     supervisor: Supervisor,
     signals: SignalTable,
@@ -44,17 +52,34 @@ struct Runtime {
     sockets: Vec<HeldSocket>,
     gate: SignalGate,
     log: Log,
+    /// What there is to say of the preparation.
+    notes: Vec<String>,
     relay: Option<Relay>,
     terminal: Option<Terminal>,
     stop_signal: Signal,
+    manager: Option<Manager>,
+    control: Option<Server>,
+    begun: Moment,
+    last_reload: Option<LastReload>,
 }
 
 impl Runtime {
     /// All that may fail, in an order in which nothing has been opened when a name is wrong.
     fn prepare(config: Config, found: Found, environment: Vec<(OsString, OsString)>) -> Result<Runtime, Error> {
         descriptors::fill_standard()?;
+        let begun = clock::now();
         let identity = config.user.as_ref().map(Identity::look_up).transpose()?;
-        let resolved = sockets::resolve(&config.listen)?;
+        let offered = activation::offered(&environment, std::process::id());
+        let listen = activation::expand(config.listen, &offered)?;
+        let offered = offered.unwrap_or_default();
+        if let Some((key, name)) = config.env.iter().find_map(|(key, template)| Some((key, template.missing_name(&listen)?))) {
+            return Err(Error::cannot(
+                "fill in",
+                format!("-env={}", key.display()),
+                format!("no socket unit offers a socket named {name}"),
+            ));
+        }
+        let resolved = sockets::resolve(&listen)?;
 
         // Where the master was started is kept as a path, and the master itself moves to /, so that it holds no mount.
         let first_directory = std::env::current_dir().ok();
@@ -63,7 +88,25 @@ impl Runtime {
         let unopened = Handoff::new(environment.iter().cloned(), Vec::new(), config.handoff.clone(), config.env.clone(), Vec::new());
         program::check(&config.command, path_in(&unopened.environment(Generation::FIRST)), Some(&start))?;
 
-        let sockets = sockets::open(&resolved)?;
+        let mut notes = Vec::new();
+        let kept = store::take(&resolved, &offered);
+        if let Err(error) = store::tidy(&offered, &kept, &environment) {
+            notes.push(format!("cannot remove old listeners from the descriptor store: {}", sockets::reason(&error)));
+        }
+        let mut sockets = sockets::open(&resolved, &kept)?;
+        // From here on what is opened stays open: all that was inherited has been closed.
+        let manager = Manager::find(&environment).and_then(|found| {
+            found.map_err(|error| notes.push(format!("cannot reach the service manager: {}", sockets::reason(&error)))).ok()
+        });
+        if let Some(manager) = manager.as_ref().filter(|_| store::is_there(&environment)) {
+            notes.extend(store::keep(&mut sockets, &listen, manager));
+        }
+        let untaken = activation::untaken(&listen, &offered).into_iter();
+        notes.extend(
+            untaken
+                .map(|name| format!("a socket unit offers a socket named {name}, and no listener takes it: -listen=systemd:{name} would")),
+        );
+        let control = config.control.as_ref().map(Server::open).transpose()?;
         let gate = SignalGate::open()?;
         if first_directory.is_some() {
             std::env::set_current_dir("/").map_err(|error| Error::cannot("enter", "/", error))?;
@@ -88,6 +131,7 @@ impl Runtime {
                 listeners_end: sockets.iter().map(|socket| socket.listener.fd + 1).max().unwrap_or(FIRST_FD),
             },
             log: Log::new(config.output == Output::Syslog),
+            notes,
             relay,
             terminal: Terminal::of_our_session(),
             stop_signal: config.policy.stop_signal,
@@ -96,6 +140,10 @@ impl Runtime {
             group: config.group,
             sockets,
             gate,
+            manager,
+            control,
+            begun,
+            last_reload: None,
         })
     }
 
@@ -105,6 +153,9 @@ impl Runtime {
     // ------------------------------------------------------------------------------------------------------------
 
     fn live(mut self) -> u8 {
+        for note in std::mem::take(&mut self.notes) {
+            self.log.note(note);
+        }
         for socket in &self.sockets {
             self.log.note(format_args!("listening on {} (fd {})", socket.listener.uri, socket.listener.fd));
         }
@@ -113,7 +164,7 @@ impl Runtime {
         let mut changed = true;
         loop {
             if let Some(status) = ended {
-                self.say_the_last_words();
+                self.say_the_last_words(status);
                 return status;
             }
             // One death at a time: as soon as a pid is reaped the kernel may give it to another, so all that follows from
@@ -126,6 +177,11 @@ impl Runtime {
                 continue;
             }
             self.log.flush();
+            self.tell_the_manager();
+            if let Some(call) = self.control.as_mut().and_then(Server::next_call) {
+                ended = self.answer(call);
+                continue;
+            }
             // Time comes last: who died in time was not trusted, and a stop overtakes a trust.
             ended = if let Some(received) = self.wait() {
                 changed = received.signal == Signal::CHLD;
@@ -162,12 +218,100 @@ impl Runtime {
                     }
                     Action::CloseListeners => self.sockets.iter_mut().for_each(HeldSocket::close),
                     Action::Note(note) => self.log.note(note),
-                    Action::Announce(_) => {}
+                    Action::Announce(turn) => self.announce(turn),
                     Action::Exit { status } => ended = Some(status),
                 }
             }
         }
         ended
+    }
+
+    fn status(&self) -> Status<'_> {
+        Status {
+            pid: std::process::id(),
+            begun: self.begun,
+            now: clock::now(),
+            supervisor: &self.supervisor,
+            listeners: self.sockets.iter().filter(|socket| socket.held().is_some()).map(|socket| &socket.listener).collect(),
+            last_reload: self.last_reload.as_ref(),
+        }
+    }
+
+    fn announce(&mut self, turn: Turn) {
+        if let Turn::ReloadEnded { outcome, .. } = &turn {
+            self.last_reload = Some(LastReload { ended: clock::now(), outcome: outcome.clone() });
+        }
+        if self.manager.is_some() {
+            let line = self.status().line();
+            if let Some(manager) = &mut self.manager {
+                match &turn {
+                    // systemd knows no reload that has failed: it is over, and the status says how.
+                    Turn::Serving | Turn::ReloadEnded { .. } => manager.ready(line),
+                    Turn::ReloadBegun { .. } => manager.reloading(clock::now(), line),
+                    Turn::Stopping => manager.stopping(line),
+                }
+            }
+        }
+        if let Some(control) = &mut self.control {
+            match &turn {
+                Turn::Serving | Turn::ReloadBegun { .. } => {}
+                Turn::ReloadEnded { generation, outcome: Ok(reloaded) } => {
+                    control.reload_ended(*generation, &answer(true, &reloaded.to_string(), ""));
+                }
+                Turn::ReloadEnded { generation, outcome: Err(failed) } => {
+                    control.reload_ended(*generation, &answer(false, &failed.to_string(), ""));
+                }
+                Turn::Stopping => control.stopping(&answer(false, RELOAD_OVERTAKEN, "")),
+            }
+        }
+    }
+
+    fn tell_the_manager(&mut self) {
+        if self.manager.is_none() {
+            return;
+        }
+        let line = self.status().line();
+        if let Some(manager) = &mut self.manager {
+            manager.status(line);
+            if let Err(error) = manager.flush() {
+                self.log.note(format_args!("cannot tell the service manager: {error}"));
+                self.log.flush();
+            }
+        }
+    }
+
+    /// Does what was asked for at the control socket.
+    fn answer(&mut self, call: Call) -> Option<u8> {
+        let Call { caller, peer, verb } = call;
+        let stopping = matches!(self.supervisor.phase(), Phase::Stopping | Phase::Ended);
+        match (verb, self.control.as_mut()) {
+            (Verb::Reload, Some(control)) if !stopping => {
+                control.hold_for_reload(caller, self.supervisor.next_generation());
+                self.log.note(format_args!("told to reload by pid {}, uid {}", peer.pid, peer.uid));
+                self.tell(Event::Reload)
+            }
+            (Verb::Reload, Some(control)) => {
+                control.answer(caller, &answer(false, RELOAD_OVERTAKEN, ""));
+                None
+            }
+            (Verb::Stop, Some(control)) => {
+                control.hold_for_end(caller);
+                self.log.note(format_args!("told to stop by pid {}, uid {}", peer.pid, peer.uid));
+                let signal = match self.signals.meaning(Signal::TERM) {
+                    Meaning::Stop(with) => with,
+                    _ => self.stop_signal,
+                };
+                self.tell(Event::Stop { signal })
+            }
+            (Verb::Status, _) => {
+                let line = self.status().answer();
+                if let Some(control) = &mut self.control {
+                    control.answer(caller, &line);
+                }
+                None
+            }
+            (Verb::Reload | Verb::Stop, None) => None,
+        }
     }
 
     fn start(&mut self, generation: Generation) -> Event {
@@ -237,25 +381,37 @@ impl Runtime {
     /// Waits until there is a signal, a line, room in the log, or something due; takes the lines, and the signal.
     fn wait(&mut self) -> Option<Received> {
         let due = self.supervisor.deadline().map(|deadline| deadline.since(clock::now()));
-        if self.relay.as_ref().is_none_or(Relay::is_idle) && self.log.blocked_on().is_none() {
+        let outlets = [self.log.blocked_on(), self.manager.as_ref().and_then(Manager::blocked_on)];
+        if self.relay.as_ref().is_none_or(Relay::is_idle) && outlets.iter().all(Option::is_none) && self.control.is_none() {
             return self.gate.wait(due);
         }
         let mut wait = Wait::default();
         wait.readable([self.gate.as_fd()]);
-        wait.writable(self.log.blocked_on());
-        let others = 1 + usize::from(self.log.blocked_on().is_some());
+        wait.writable(outlets.into_iter().flatten());
+        let callers = wait.count();
+        if let Some(control) = &self.control {
+            control.add_to(&mut wait);
+        }
+        let sources = wait.count();
         if let Some(relay) = self.relay.as_ref().filter(|_| !self.log.is_full()) {
             wait.readable(relay.sources());
         }
         let ready = wait.ready(due);
-        if let (Some(relay), Some(sources)) = (&mut self.relay, ready.get(others..).filter(|sources| sources.contains(&true))) {
+        let of = |range: std::ops::Range<usize>| ready.get(range).filter(|some| some.contains(&true));
+        if let (Some(relay), Some(sources)) = (&mut self.relay, of(sources..ready.len())) {
             relay.read(sources, &mut self.log);
+        }
+        if let Some(control) = &mut self.control {
+            control.serve(of(callers..sources).unwrap_or_default());
         }
         if ready.first() == Some(&true) { self.gate.next() } else { None }
     }
 
     /// Writes what is left, unless nobody reads it.
-    fn say_the_last_words(&mut self) {
+    fn say_the_last_words(&mut self, status: u8) {
+        if let Some(control) = &mut self.control {
+            control.ended(&answer(true, &format!("ended with status {status}"), ""));
+        }
         if let Some(relay) = &mut self.relay {
             relay.drain_all(&mut self.log);
         }

@@ -6,7 +6,7 @@ mod parse;
 
 use std::ffi::{OsStr, OsString};
 
-use crate::config::Config;
+use crate::config::{Ask, Config};
 use crate::error::Error;
 
 /// What the user has asked for.
@@ -15,6 +15,7 @@ pub enum Request {
     /// Print this to stdout and end with 0.
     Print(String),
     Run(Box<Config>),
+    Ask(Ask),
 }
 
 /// Reads the words behind argv\[0\]; `env` looks a variable up. All errors are [`Error::Usage`].

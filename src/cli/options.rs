@@ -28,6 +28,9 @@ pub enum Key {
     User,
     Syslog,
     Prefix,
+    Control,
+    Ask,
+    Json,
     StopSignal,
     StopTimeout,
     Signal,
@@ -71,6 +74,7 @@ const PROGRAM: &str = "The program";
 const RELOAD: &str = "Reload and stop";
 const WORKERS: &str = "What workers get";
 const OUTPUT: &str = "Output";
+const CONTROL: &str = "A running master";
 const ABOUT: &str = "About";
 
 /// In the order in which the documentation shows them, section by section.
@@ -243,6 +247,41 @@ pub const OPTIONS: &[Opt] = &[
         long: "Log to syslog and not to stderr, the workers' output too, each line with the worker's pid. With `-prefix` as well, syslog it is.",
     },
     Opt {
+        key: Key::Control,
+        name: "control",
+        alias: None,
+        kind: Kind::Value("ADDR"),
+        default: None,
+        repeatable: false,
+        section: CONTROL,
+        help: "control socket: a path or @NAME",
+        long: "The control socket: an absolute path, or an abstract name behind `@`. The master opens it, with mode 0600, and hears its own user and root; \
+               `-s` speaks to the master behind it.",
+    },
+    Opt {
+        key: Key::Ask,
+        name: "s",
+        alias: None,
+        kind: Kind::Value("VERB"),
+        default: None,
+        repeatable: false,
+        section: CONTROL,
+        help: "ask the master behind -control: reload, status, stop",
+        long: "Run nothing, but ask the master behind `-control`. `reload` waits until the new generation serves, and fails, with the reason, if it does not: a deploy can trust it. \
+               `status` shows generations, workers, listeners and the last reload. `stop` stops like TERM, and waits for the end.",
+    },
+    Opt {
+        key: Key::Json,
+        name: "json",
+        alias: None,
+        kind: Kind::Switch,
+        default: None,
+        repeatable: false,
+        section: CONTROL,
+        help: "with -s: the answer as JSON",
+        long: "With `-s`, print the answer as the line of JSON that it is: `ok`, `text`, and with `status` all that there is to know.",
+    },
+    Opt {
         key: Key::Help,
         name: "help",
         alias: Some("h"),
@@ -275,10 +314,11 @@ impl Opt {
         }
     }
 
-    /// The variable that gives its value where the command line does not; pages cannot be asked for in that way.
+    /// The variable that gives its value where the command line does not. What is to be done at all cannot be said in
+    /// that way: a unit's environment serves its start and its reload.
     pub fn variable(&self) -> Option<String> {
-        let page = matches!(self.key, Key::Help | Key::Version);
-        (!page).then(|| format!("SOCKETMASTER_{}", self.name.to_ascii_uppercase().replace('-', "_")))
+        let deed = matches!(self.key, Key::Help | Key::Version | Key::Ask | Key::Json);
+        (!deed).then(|| format!("SOCKETMASTER_{}", self.name.to_ascii_uppercase().replace('-', "_")))
     }
 }
 

@@ -9,8 +9,9 @@ use lexopt::{Arg, Parser};
 
 use super::options::{self, ARGS_VARIABLE, Key, Kind, OPTIONS, Opt, SWITCH_WORDS};
 use super::{Request, one_line, page, shown};
-use crate::config::{Config, Output, UserSpec};
-use crate::endpoint::{self, Endpoint};
+use crate::config::{Ask, Config, Output, UserSpec};
+use crate::control;
+use crate::endpoint::{self, Endpoint, UnixName};
 use crate::error::Error;
 use crate::handoff::{Protocols, Template};
 use crate::ids::Signal;
@@ -25,7 +26,20 @@ pub(super) fn request(words: &mut dyn Iterator<Item = OsString>, env: Environmen
         Sorted::Page(text) => return Ok(Request::Print(text)),
         Sorted::Words(given, operands) => (given, operands),
     };
-    config(&Values::complete(given, env), operands, env).map(|config| Request::Run(Box::new(config)))
+    let values = Values::complete(given, env);
+    match ask(&values)? {
+        Some(ask) => Ok(Request::Ask(ask)),
+        None => config(&values, operands, env).map(|config| Request::Run(Box::new(config))),
+    }
+}
+
+/// A request to a running master: of the other options, which may stand in a unit's environment, only these matter.
+fn ask(values: &Values) -> Result<Option<Ask>, Error> {
+    let Some(request) = values.last(Key::Ask, |text| control::request(utf8(text)?))? else { return Ok(None) };
+    let control = values.last(Key::Control, control_address)?.ok_or_else(|| {
+        usage(format!("-s={}: no master is named; give the address of its control socket with -control=ADDR", request.word))
+    })?;
+    Ok(Some(Ask { control, request, json: values.on(Key::Json)? }))
 }
 
 /// An option with one value, and where it comes from, as the user would look for it: `--start`, `SOCKETMASTER_START`.
@@ -183,8 +197,12 @@ fn config(values: &Values, operands: Vec<OsString>, env: Environment) -> Result<
     let group = values.on(Key::Group)?;
     let extra = values.all(Key::Env, |text| variable(text, &listen))?;
     let handoff = values.needed(Key::Handoff, |text| Protocols::parse(utf8(text)?))?;
+    let control = values.last(Key::Control, control_address)?;
+    if values.on(Key::Json)? {
+        return Err(usage("-json goes with -s=VERB".to_owned()));
+    }
     let (command, args) = program(values, operands, env)?;
-    Ok(Config { listen, command, args, user, output, group, signals, dir, env: extra, handoff, policy })
+    Ok(Config { listen, command, args, user, output, group, signals, dir, env: extra, handoff, control, policy })
 }
 
 fn listen(values: &Values) -> Result<Vec<Endpoint>, Error> {
@@ -210,6 +228,13 @@ fn program(values: &Values, operands: Vec<OsString>, env: Environment) -> Result
         args = lookup(env, ARGS_VARIABLE).map(|words| split(&words)).unwrap_or_default();
     }
     Ok((command, args))
+}
+
+fn control_address(text: &OsStr) -> Result<UnixName, String> {
+    match utf8(text)? {
+        "" => Err("is empty; give an absolute path, or @NAME".to_owned()),
+        text => text.parse(),
+    }
 }
 
 fn utf8(text: &OsStr) -> Result<&str, String> {
@@ -343,6 +368,9 @@ mod tests {
         (Key::Env, "A=b", Some("=b")),
         (Key::Prefix, "1", Some("2")),
         (Key::Syslog, "T", Some("on")),
+        (Key::Control, "@sm", Some("sock")),
+        (Key::Ask, "status", Some("statsu")),
+        (Key::Json, "false", Some("maybe")),
         (Key::Help, "false", Some("no")),
         (Key::Version, "false", Some("no")),
     ];
@@ -352,7 +380,8 @@ mod tests {
         OPTIONS.iter().map(|opt| SAMPLES.iter().find(|(key, ..)| *key == opt.key).map(|(_, good, bad)| (opt, *good, *bad)).unwrap())
     }
 
-    fn is_page(opt: &Opt) -> bool {
+    /// What the environment cannot ask for: a page, or a request.
+    fn is_deed(opt: &Opt) -> bool {
         opt.variable().is_none()
     }
 
@@ -373,7 +402,7 @@ mod tests {
     #[test]
     fn every_option_changes_something_in_every_spelling_and_from_the_environment() {
         let plain = run(&[]);
-        for (opt, good, _) in samples().filter(|(opt, ..)| !is_page(opt)) {
+        for (opt, good, _) in samples().filter(|(opt, ..)| !is_deed(opt)) {
             let changed = run(&[&format!("-{}={good}", opt.name)]);
             assert_ne!(changed, plain, "{}", opt.name);
             assert_eq!(changed, run(&[&format!("--{}={good}", opt.name)]), "{}", opt.name);
@@ -418,7 +447,7 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_environment_per_option() {
-        for (opt, good, bad) in samples().filter(|(opt, ..)| !is_page(opt) && opt.key != Key::Command) {
+        for (opt, good, bad) in samples().filter(|(opt, ..)| !is_deed(opt) && opt.key != Key::Command) {
             let variable = opt.variable().unwrap();
             let Some(bad) = bad else { continue };
             let typed = format!("-{}={good}", opt.name);
@@ -433,7 +462,7 @@ mod tests {
     #[test]
     fn an_empty_variable_counts_as_unset() {
         let plain = run_with(&["prog"], &[]);
-        for (opt, ..) in samples().filter(|(opt, ..)| !is_page(opt)) {
+        for (opt, ..) in samples().filter(|(opt, ..)| !is_deed(opt)) {
             assert_eq!(run_with(&["prog"], &[(&opt.variable().unwrap(), "")]), plain, "{}", opt.name);
             if opt.repeatable {
                 assert_eq!(run_with(&["prog"], &[(&opt.variable().unwrap(), " \n")]), plain, "{}", opt.name);
@@ -718,6 +747,43 @@ mod tests {
     }
 
     #[test]
+    fn a_request_needs_a_master_and_nothing_else() {
+        let asked = |words: &[&str], variables: &[(&str, &str)]| match request_with(words, variables) {
+            Ok(Request::Ask(ask)) => (ask.request.word, ask.control.to_string(), ask.json),
+            other => panic!("{words:?}: {other:?}"),
+        };
+        // A unit's environment serves its start and its reload: what else is in it is not looked at.
+        let unit = [("SOCKETMASTER_CONTROL", "/run/a"), ("SOCKETMASTER_LISTEN", "nonsense")];
+        assert_eq!(asked(&["-s=reload"], &unit), ("reload", "/run/a".to_owned(), false));
+        assert_eq!(asked(&["-s", "status", "-json", "-control=@b"], &unit), ("status", "@b".to_owned(), true));
+        assert_eq!(wrong(&["-s=stop"]), "-s=stop: no master is named; give the address of its control socket with -control=ADDR");
+        assert_eq!(wrong(&["-s=relaod", "-control=@b"]), "-s=relaod: unknown request \"relaod\"; accepted are reload, status, stop");
+        assert_eq!(wrong(&["-json"]), "-json goes with -s=VERB");
+    }
+
+    #[test]
+    fn a_control_socket_has_a_path_or_an_abstract_name() {
+        assert_eq!(run(&["-control=/run/a"]).control, Some(UnixName::Path("/run/a".into())));
+        assert_eq!(run(&["-control=@a"]).control, Some(UnixName::Abstract(b"a".to_vec())));
+        assert_eq!(run(&[]).control, None);
+        for (value, cause) in [
+            ("", "is empty; give an absolute path, or @NAME"),
+            ("run/a", "the path is not absolute; write /PATH or @NAME"),
+            ("@", "the abstract name is empty"),
+        ] {
+            assert_eq!(wrong(&["-control", value]), format!("-control={value}: {cause}"));
+        }
+    }
+
+    #[test]
+    fn a_name_that_a_socket_unit_may_offer_is_found_out_later() {
+        for listen in ["systemd:", "systemd:web", "systemd:a?name=web"] {
+            run(&["-listen", listen, "-env=A={fd:web}"]);
+        }
+        assert!(wrong(&["-listen=systemd:a", "-env=A={fd:web}"]).contains("no listener has that name"));
+    }
+
+    #[test]
     fn an_error_stays_on_one_line_and_obeys_no_terminal() {
         assert_eq!(wrong(&["-start=\n\u{1b}[2J"]), "-start=\\n\\u{1b}[2J: not a whole number of milliseconds, such as 3000");
         assert!(wrong(&["-listen=a\nb://x"]).contains("unknown scheme a\\nb"));
@@ -747,6 +813,7 @@ mod tests {
         ];
         fn walk(words: &mut Vec<&'static str>, depth: usize) {
             match request_with(words, &[]) {
+                Ok(Request::Ask(ask)) => panic!("{words:?}: {ask:?}"),
                 Ok(Request::Run(config)) => assert!(!config.command.is_empty(), "{words:?}"),
                 Ok(Request::Print(text)) => assert!(words.contains(&"-h") && !text.is_empty(), "{words:?}"),
                 Err(Error::Usage(text)) => assert!(!text.is_empty() && !text.contains('\n'), "{words:?}"),

@@ -7,6 +7,7 @@ pub mod children;
 pub mod clock;
 pub mod descriptors;
 pub mod identity;
+pub mod notify;
 pub mod outlet;
 pub mod poll;
 pub mod program;

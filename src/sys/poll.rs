@@ -20,6 +20,16 @@ impl<'a> Wait<'a> {
         self.0.extend(fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
     }
 
+    /// Only that its other end goes away.
+    pub fn closed(&mut self, fds: impl IntoIterator<Item = BorrowedFd<'a>>) {
+        self.0.extend(fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::empty())));
+    }
+
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Waits until one of them is as wanted, closed or broken, or until this time is over; which ones are, in their order.
     /// Nothing is after EINTR: the caller looks at everything anew.
     pub fn ready(mut self, within: Option<Duration>) -> Vec<bool> {

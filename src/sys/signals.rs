@@ -45,8 +45,8 @@ pub fn block_all() -> Found {
 }
 
 impl Found {
-    /// Puts it back as it was, in the child, right before it executes.
-    pub(super) fn restore(&self) {
+    /// Puts it back as it was: in the child, right before it executes, or where this process is no master.
+    pub fn restore(&self) {
         if self.child_ignored {
             // SAFETY: sets a disposition; no handler is involved.
             unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };

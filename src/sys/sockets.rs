@@ -3,22 +3,23 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect, getsockname, getsockopt, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect, getsockname, getsockopt,
+    setsockopt, socket, sockopt,
 };
-use nix::unistd::{Gid, Uid, chown};
+use nix::unistd::{Gid, Uid, chown, geteuid};
 
 use super::{descriptors, identity};
 use crate::config::NameOrId;
-use crate::endpoint::{Address, Endpoint, Family, Host, Transport, UnixKind, UnixName};
+use crate::endpoint::{Address, Endpoint, Family, Host, SocketOptions, Transport, UnixKind, UnixName};
 use crate::error::Error;
 use crate::handoff::{FIRST_FD, Listener};
 
@@ -31,7 +32,7 @@ pub struct HeldSocket {
     /// `None` once the master has closed its copy.
     fd: Option<OwnedFd>,
     /// Removed when this is dropped.
-    _created: Option<CreatedPath>,
+    created: Option<CreatedPath>,
     pub listener: Listener,
 }
 
@@ -40,11 +41,23 @@ impl HeldSocket {
     pub fn close(&mut self) {
         self.fd = None;
     }
+
+    /// The master's copy, unless it has been closed.
+    pub fn held(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// The path outlives the master, as the socket does that somebody else keeps.
+    pub fn leave_path(&mut self) {
+        if let Some(created) = self.created.take() {
+            created.leave();
+        }
+    }
 }
 
 /// A unix path that the master has made, and removes when it is dropped if it is still the same file.
 #[derive(Debug)]
-struct CreatedPath {
+pub struct CreatedPath {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -54,6 +67,11 @@ impl CreatedPath {
     fn of(path: &Path) -> Option<CreatedPath> {
         let made = fs::symlink_metadata(path).ok()?;
         Some(CreatedPath { path: path.to_owned(), device: made.dev(), inode: made.ino() })
+    }
+
+    fn leave(mut self) {
+        // No file is found there when it is dropped.
+        self.path = PathBuf::new();
     }
 }
 
@@ -83,6 +101,12 @@ struct Wanted {
     v6only: bool,
 }
 
+impl Resolved<'_> {
+    pub fn address(&self) -> &Address {
+        &self.endpoint.address
+    }
+}
+
 /// Looks every name up, hosts, users and groups, before anything is opened.
 pub fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Resolved<'_>>, Error> {
     endpoints.iter().map(resolve_one).collect()
@@ -96,7 +120,7 @@ fn resolve_one(endpoint: &Endpoint) -> Result<Resolved<'_>, Error> {
     };
     let addresses = match &endpoint.address {
         Address::Inet { family, host, port, .. } => inet_addresses(endpoint, *family, host, *port)?,
-        Address::Unix { .. } => Vec::new(),
+        Address::Unix { .. } | Address::Activated(_) => Vec::new(),
         Address::Inherited(fd) => {
             check_inherited(endpoint, *fd)?;
             Vec::new()
@@ -162,60 +186,118 @@ fn is_bound(fd: &OwnedFd) -> bool {
 
 /// Opens all of them at 3 and up, close-on-exec, having closed every other descriptor from there up.
 /// Where one fails, those before it are closed and their paths removed again.
-pub fn open(resolved: &[Resolved]) -> Result<Vec<HeldSocket>, Error> {
+/// `kept` has for each the descriptor of a socket that was opened for it in an earlier life, where there is one.
+pub fn open(resolved: &[Resolved], kept: &[Option<RawFd>]) -> Result<Vec<HeldSocket>, Error> {
     let end = FIRST_FD + RawFd::try_from(resolved.len()).unwrap_or(RawFd::MAX - FIRST_FD);
-    let inherited = adopt_inherited(resolved, end)?;
+    let inherited = adopt_inherited(resolved, kept, end)?;
     descriptors::close_from(FIRST_FD, &inherited.iter().flatten().map(|fd| fd.as_raw_fd()).collect());
     let mut held = Vec::new();
     for ((number, resolved), inherited) in (FIRST_FD..).zip(resolved).zip(inherited) {
         let cannot = |error: Errno| Error::cannot("listen on", resolved.endpoint.to_string(), error.desc());
         let (fd, created) = match inherited {
-            Some(fd) => (fd, None),
+            Some(fd) => (renew(resolved, fd)?, None),
             None => open_one(resolved)?,
         };
         let fd =
             descriptors::place(fd, number, true).map_err(|error| Error::cannot("hold", resolved.endpoint.to_string(), reason(&error)))?;
         if resolved.endpoint.options.nonblock {
-            descriptors::set_nonblocking(&fd)
+            descriptors::set_nonblocking(&fd, true)
                 .map_err(|error| Error::cannot("make non-blocking", resolved.endpoint.to_string(), reason(&error)))?;
         }
         let listener = describe(resolved.endpoint, &fd, number).map_err(cannot)?;
-        held.push(HeldSocket { fd: Some(fd), _created: created, listener });
+        held.push(HeldSocket { fd: Some(fd), created, listener });
     }
     Ok(held)
 }
 
-/// Copies of what `fd://` names, out of the way of the numbers that the listeners will have.
-fn adopt_inherited(resolved: &[Resolved], least: RawFd) -> Result<Vec<Option<OwnedFd>>, Error> {
+/// Copies of what `fd://` names and of what was kept, out of the way of the numbers that the listeners will have.
+fn adopt_inherited(resolved: &[Resolved], kept: &[Option<RawFd>], least: RawFd) -> Result<Vec<Option<OwnedFd>>, Error> {
+    let kept = kept.iter().copied().chain(std::iter::repeat(None));
     resolved
         .iter()
-        .map(|resolved| match resolved.endpoint.address {
-            Address::Inherited(fd) => descriptors::adopt(fd, least)
-                .map(Some)
-                .map_err(|error| Error::cannot("listen on", resolved.endpoint.to_string(), reason(&error))),
-            Address::Inet { .. } | Address::Unix { .. } => Ok(None),
+        .zip(kept)
+        .map(|(resolved, kept)| {
+            let fd = match resolved.endpoint.address {
+                Address::Inherited(fd) => Some(fd),
+                Address::Inet { .. } | Address::Unix { .. } | Address::Activated(_) => kept,
+            };
+            fd.map(|fd| descriptors::adopt(fd, least))
+                .transpose()
+                .map_err(|error| Error::cannot("listen on", resolved.endpoint.to_string(), reason(&error)))
         })
         .collect()
 }
 
+/// Whether this descriptor is a socket such as would be opened for this listener, and clients still find it.
+pub fn serves(resolved: &Resolved, fd: RawFd) -> bool {
+    let Ok(copy) = descriptors::adopt(fd, FIRST_FD) else { return false };
+    let stream = getsockopt(&copy, sockopt::SockType) == Ok(SockType::Stream);
+    let Ok(bound) = getsockname::<SockaddrStorage>(copy.as_raw_fd()) else { return false };
+    match &resolved.endpoint.address {
+        Address::Inet { transport, .. } => {
+            let v6only = getsockopt(&copy, sockopt::Ipv6V6Only).unwrap_or(false);
+            let same = |wanted: &Wanted| {
+                address_of(&bound).is_some_and(|bound| {
+                    let port = wanted.address.port();
+                    bound.ip() == wanted.address.ip() && (port == 0 || port == bound.port()) && v6only == wanted.v6only
+                })
+            };
+            stream == (*transport == Transport::Tcp) && resolved.addresses.iter().any(same)
+        }
+        Address::Unix { kind, name } => {
+            let bound = bound.as_unix_addr();
+            let same = match name {
+                UnixName::Abstract(name) => bound.and_then(UnixAddr::as_abstract) == Some(name),
+                UnixName::Path(path) => {
+                    let found = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+                    bound.and_then(UnixAddr::path) == Some(path) && found
+                }
+            };
+            stream == (*kind == UnixKind::Stream) && same
+        }
+        Address::Inherited(_) | Address::Activated(_) => false,
+    }
+}
+
+/// What may have changed since it was opened for an earlier life is set anew. Of sockets that others have opened nothing is.
+fn renew(resolved: &Resolved, fd: OwnedFd) -> Result<OwnedFd, Error> {
+    let stream = match &resolved.endpoint.address {
+        Address::Inet { transport, .. } => *transport == Transport::Tcp,
+        Address::Unix { kind, name } => {
+            if let UnixName::Path(path) = name {
+                own_path(resolved, path)?;
+            }
+            *kind == UnixKind::Stream
+        }
+        Address::Inherited(_) | Address::Activated(_) => return Ok(fd),
+    };
+    if stream {
+        listen(resolved, &fd)?;
+    }
+    descriptors::set_nonblocking(&fd, false)
+        .map_err(|error| Error::cannot("make blocking", resolved.endpoint.to_string(), reason(&error)))?;
+    Ok(fd)
+}
+
 fn open_one(resolved: &Resolved) -> Result<(OwnedFd, Option<CreatedPath>), Error> {
-    let backlog = resolved.endpoint.options.backlog.map_or(LONGEST_BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(LONGEST_BACKLOG));
     match &resolved.endpoint.address {
         Address::Inet { transport, .. } => {
             let fd = open_inet(resolved, *transport)?;
             if *transport == Transport::Tcp {
-                listen(resolved, &fd, backlog)?;
+                listen(resolved, &fd)?;
             }
             Ok((fd, None))
         }
         Address::Unix { kind, name } => {
             let (fd, created) = open_unix(resolved, *kind, name)?;
             if *kind == UnixKind::Stream {
-                listen(resolved, &fd, backlog)?;
+                listen(resolved, &fd)?;
             }
             Ok((fd, created))
         }
-        Address::Inherited(_) => Err(Error::cannot("listen on", resolved.endpoint.to_string(), Errno::EBADF.desc())),
+        Address::Inherited(_) | Address::Activated(_) => {
+            Err(Error::cannot("listen on", resolved.endpoint.to_string(), Errno::EBADF.desc()))
+        }
     }
 }
 
@@ -271,8 +353,13 @@ fn open_unix(resolved: &Resolved, kind: UnixKind, name: &UnixName) -> Result<(Ow
     }
     let created = CreatedPath::of(path);
     // Nobody can connect before listen(2), so these come in time.
-    let options = &resolved.endpoint.options;
-    if let Some(mode) = options.mode {
+    own_path(resolved, path)?;
+    Ok((fd, created))
+}
+
+/// Gives a unix path the mode and the owner that it is to have.
+fn own_path(resolved: &Resolved, path: &Path) -> Result<(), Error> {
+    if let Some(mode) = resolved.endpoint.options.mode {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
             .map_err(|error| Error::cannot("set the mode of", path.display().to_string(), reason(&error)))?;
     }
@@ -280,7 +367,7 @@ fn open_unix(resolved: &Resolved, kind: UnixKind, name: &UnixName) -> Result<(Ow
         chown(path, resolved.owner.map(Uid::from_raw), resolved.group.map(Gid::from_raw))
             .map_err(|errno| Error::cannot("set the owner of", path.display().to_string(), errno.desc()))?;
     }
-    Ok((fd, created))
+    Ok(())
 }
 
 fn unix_socket(kind: UnixKind) -> nix::Result<OwnedFd> {
@@ -300,7 +387,7 @@ fn remove_stale(endpoint: &Endpoint, kind: UnixKind, path: &Path, address: &Unix
     }
     let probe = unix_socket(kind).map_err(|errno| cannot(errno.desc()))?;
     // A full queue answers EAGAIN then, instead of waiting for a place in it.
-    descriptors::set_nonblocking(&probe).map_err(|error| cannot(&reason(&error)))?;
+    descriptors::set_nonblocking(&probe, true).map_err(|error| cannot(&reason(&error)))?;
     match connect(probe.as_raw_fd(), address) {
         Err(Errno::ECONNREFUSED) => {
             fs::remove_file(path).map_err(|error| cannot(&reason(&error)).hint("nobody answers there, but the path cannot be removed"))
@@ -309,7 +396,8 @@ fn remove_stale(endpoint: &Endpoint, kind: UnixKind, path: &Path, address: &Unix
     }
 }
 
-fn listen(resolved: &Resolved, fd: &OwnedFd, backlog: i32) -> Result<(), Error> {
+fn listen(resolved: &Resolved, fd: &OwnedFd) -> Result<(), Error> {
+    let backlog = resolved.endpoint.options.backlog.map_or(LONGEST_BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(LONGEST_BACKLOG));
     // SAFETY: listen(2) takes plain numbers; nix's own wrapper allows no backlog above its SOMAXCONN.
     Errno::result(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop).map_err(|errno| refused(resolved.endpoint, errno))
 }
@@ -361,6 +449,50 @@ fn address_of(bound: &SockaddrStorage) -> Option<SocketAddr> {
 }
 
 /// The cause without std's "(os error N)".
-fn reason(error: &std::io::Error) -> String {
+pub fn reason(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().to_owned())
+}
+
+/// A listening stream socket that none but this user may connect to, close-on-exec and never blocking, and its path.
+pub fn open_control(name: &UnixName) -> Result<(UnixListener, Option<CreatedPath>), Error> {
+    let options = SocketOptions { mode: matches!(name, UnixName::Path(_)).then_some(0o600), ..SocketOptions::default() };
+    let endpoint = Endpoint { address: Address::Unix { kind: UnixKind::Stream, name: name.clone() }, options };
+    let (fd, created) = open_one(&resolve_one(&endpoint)?)?;
+    descriptors::set_nonblocking(&fd, true).map_err(|error| Error::cannot("make non-blocking", endpoint.to_string(), reason(&error)))?;
+    Ok((UnixListener::from(fd), created))
+}
+
+/// Connects to such a socket.
+pub fn connect_control(name: &UnixName) -> std::io::Result<UnixStream> {
+    let address = match name {
+        UnixName::Path(path) => UnixAddr::new(path)?,
+        UnixName::Abstract(name) => UnixAddr::new_abstract(name)?,
+    };
+    let fd = unix_socket(UnixKind::Stream)?;
+    connect(fd.as_raw_fd(), &address)?;
+    Ok(UnixStream::from(fd))
+}
+
+/// send(2) without a SIGPIPE where the other end is gone.
+pub fn send(stream: &UnixStream, bytes: &[u8]) -> std::io::Result<usize> {
+    Ok(nix::sys::socket::send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
+}
+
+/// Who has connected, SO_PEERCRED of unix(7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    pub pid: i32,
+    pub uid: u32,
+}
+
+impl Peer {
+    pub fn of(stream: &UnixStream) -> std::io::Result<Peer> {
+        let credentials = getsockopt(stream, sockopt::PeerCredentials)?;
+        Ok(Peer { pid: credentials.pid(), uid: credentials.uid() })
+    }
+
+    /// Root and this process's own user may.
+    pub fn may_command(&self) -> bool {
+        self.uid == 0 || self.uid == geteuid().as_raw()
+    }
 }

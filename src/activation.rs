@@ -1,0 +1,223 @@
+//! Sockets that a service manager hands to the master, sd_listen_fds(3): those of a socket unit, for `systemd:`, and those
+//! that the master has itself put into the manager's store. Pure: which listener gets which descriptor.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
+
+use crate::endpoint::{Address, Endpoint};
+use crate::error::Error;
+use crate::handoff::{self, FIRST_FD};
+
+/// Before the names of what the master has put into the store.
+const STORE_PREFIX: &str = "socketmaster+";
+/// The longest name that systemd takes.
+const NAME_MAX: usize = 255;
+/// More than systemd hands over, and little enough to count.
+const MOST_SOCKETS: u32 = 65_536;
+
+/// An inherited socket and its name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offered {
+    pub fd: i32,
+    pub name: String,
+}
+
+/// What is offered to the process of this pid. The error says why nothing is.
+pub fn offered(environment: &[(OsString, OsString)], pid: u32) -> Result<Vec<Offered>, String> {
+    let variable = |name: &str| handoff::variable(environment, name);
+    let number = |name: &str, value: &OsStr| {
+        let parsed = value.to_str().and_then(|text| text.parse::<u32>().ok());
+        parsed.ok_or_else(|| format!("{name}={} is not a number", value.display()))
+    };
+    let count = number("LISTEN_FDS", variable("LISTEN_FDS").ok_or("LISTEN_FDS is not set: no service manager has handed over a socket")?)?;
+    let receiver = number("LISTEN_PID", variable("LISTEN_PID").ok_or("LISTEN_PID is not set: the sockets are nobody's")?)?;
+    if count > MOST_SOCKETS {
+        return Err(format!("LISTEN_FDS={count} is too many"));
+    }
+    if receiver != pid {
+        return Err(format!("LISTEN_PID is {receiver}, and this is {pid}: the sockets are another process's; a wrapper must exec"));
+    }
+    let names: Vec<String> = match variable("LISTEN_FDNAMES") {
+        Some(names) => names.to_string_lossy().split(':').map(str::to_owned).collect(),
+        None => vec!["unknown".to_owned(); count as usize],
+    };
+    if names.len() != count as usize {
+        return Err(format!("LISTEN_FDNAMES has {} names for {count} sockets", names.len()));
+    }
+    Ok((FIRST_FD..).zip(names).map(|(fd, name)| Offered { fd, name }).collect())
+}
+
+/// Every `systemd:` listener as the sockets that it stands for; the others as they are. `systemd:` without a name stands
+/// for all that no other listener names.
+pub fn expand(listen: Vec<Endpoint>, offered: &Result<Vec<Offered>, String>) -> Result<Vec<Endpoint>, Error> {
+    let named: Vec<String> = listen
+        .iter()
+        .filter_map(|endpoint| match &endpoint.address {
+            Address::Activated(name) => name.clone(),
+            _ => None,
+        })
+        .collect();
+    let mut expanded = Vec::new();
+    for endpoint in listen {
+        let Address::Activated(wanted) = &endpoint.address else {
+            expanded.push(endpoint);
+            continue;
+        };
+        let cannot = |cause: String| Error::cannot("listen on", endpoint.address.to_string(), cause);
+        let offered = offered.as_ref().map_err(|cause| cannot(cause.clone()))?;
+        let from_units: Vec<&Offered> = offered.iter().filter(|socket| !socket.name.starts_with(STORE_PREFIX)).collect();
+        let mut taken = from_units.iter().filter(|socket| match wanted {
+            Some(name) => socket.name == *name,
+            None => !named.contains(&socket.name),
+        });
+        let before = expanded.len();
+        expanded.extend(taken.by_ref().map(|socket| {
+            let mut options = endpoint.options.clone();
+            options.name.get_or_insert_with(|| socket.name.clone());
+            Endpoint { address: Address::Inherited(socket.fd), options }
+        }));
+        if expanded.len() == before {
+            let names: Vec<&str> = from_units.iter().map(|socket| socket.name.as_str()).collect();
+            return Err(cannot(match (wanted, names.as_slice()) {
+                (_, []) => "no socket unit offers a socket".to_owned(),
+                (Some(name), names) => format!("no socket unit offers a socket named {name}; offered are {}", names.join(", ")),
+                (None, _) => "other listeners take all that is offered".to_owned(),
+            }));
+        }
+    }
+    Ok(expanded)
+}
+
+/// Names of offered sockets that no listener of this configuration takes.
+pub fn untaken<'a>(listen: &[Endpoint], offered: &'a [Offered]) -> Vec<&'a str> {
+    let taken = |fd: i32| listen.iter().any(|endpoint| endpoint.address == Address::Inherited(fd));
+    let from_units = offered.iter().filter(|socket| !socket.name.starts_with(STORE_PREFIX));
+    from_units.filter(|socket| !taken(socket.fd)).map(|socket| socket.name.as_str()).collect()
+}
+
+/// The name under which a listener is kept in the store: its address as it was asked for. `None` for those that are not
+/// the master's own, and for a name that would be too long.
+pub fn store_name(address: &Address) -> Option<String> {
+    match address {
+        Address::Inet { .. } | Address::Unix { .. } => {}
+        Address::Inherited(_) | Address::Activated(_) => return None,
+    }
+    let mut name = STORE_PREFIX.to_owned();
+    for byte in address.to_string().bytes() {
+        match byte {
+            // systemd takes printable ASCII without colons.
+            b'!'..=b'~' if !matches!(byte, b':' | b'%') => name.push(char::from(byte)),
+            _ => drop(write!(name, "%{byte:02x}")),
+        }
+    }
+    (name.len() <= NAME_MAX).then_some(name)
+}
+
+/// Whether this is the name of something that the master has put into the store.
+pub fn is_stored(socket: &Offered) -> bool {
+    socket.name.starts_with(STORE_PREFIX)
+}
+
+/// For each listener what was kept of it, each socket given once.
+pub fn kept<'a>(listen: impl Iterator<Item = &'a Address>, offered: &[Offered]) -> Vec<Option<i32>> {
+    let mut left: Vec<&Offered> = offered.iter().filter(|socket| is_stored(socket)).collect();
+    let find = |address: &Address| {
+        let name = store_name(address)?;
+        let index = left.iter().position(|socket| socket.name == name)?;
+        Some(left.remove(index).fd)
+    };
+    listen.map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        variables.iter().map(|(key, value)| (key.into(), value.into())).collect()
+    }
+
+    fn sockets(names: &[&str]) -> Vec<Offered> {
+        (FIRST_FD..).zip(names).map(|(fd, name)| Offered { fd, name: (*name).to_owned() }).collect()
+    }
+
+    fn endpoints(uris: &[&str]) -> Vec<Endpoint> {
+        uris.iter().map(|uri| uri.parse().expect(uri)).collect()
+    }
+
+    fn expanded(uris: &[&str], names: &[&str]) -> Result<Vec<String>, String> {
+        let endpoints = expand(endpoints(uris), &Ok(sockets(names))).map_err(|error| error.to_string())?;
+        Ok(endpoints.iter().map(Endpoint::to_string).collect())
+    }
+
+    #[test]
+    fn sockets_are_offered_by_number_and_name() {
+        let told = |variables: &[(&str, &str)]| offered(&environment(variables), 77);
+        assert_eq!(told(&[("LISTEN_FDS", "2"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "a:b")]), Ok(sockets(&["a", "b"])));
+        assert_eq!(told(&[("LISTEN_FDS", "1"), ("LISTEN_PID", "77")]), Ok(sockets(&["unknown"])));
+        assert_eq!(told(&[("LISTEN_FDS", "1"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "")]), Ok(sockets(&["unknown"])));
+    }
+
+    #[test]
+    fn what_is_not_offered_to_us_is_not_taken() {
+        for (variables, cause) in [
+            (&[][..], "LISTEN_FDS is not set"),
+            (&[("LISTEN_FDS", "1")], "LISTEN_PID is not set"),
+            (&[("LISTEN_FDS", "1"), ("LISTEN_PID", "78")], "LISTEN_PID is 78, and this is 77"),
+            (&[("LISTEN_FDS", "x"), ("LISTEN_PID", "77")], "LISTEN_FDS=x is not a number"),
+            (&[("LISTEN_FDS", "65537"), ("LISTEN_PID", "77")], "LISTEN_FDS=65537 is too many"),
+            (&[("LISTEN_FDS", "-1"), ("LISTEN_PID", "77")], "LISTEN_FDS=-1 is not a number"),
+            (&[("LISTEN_FDS", "2"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "a")], "LISTEN_FDNAMES has 1 names for 2 sockets"),
+        ] {
+            let told = offered(&environment(variables), 77).expect_err(cause);
+            assert!(told.starts_with(cause), "{told}");
+        }
+    }
+
+    #[test]
+    fn systemd_listeners_stand_for_what_is_offered() {
+        let tcp = "tcp://:80";
+        assert_eq!(expanded(&["systemd:"], &["a", "b"]).unwrap(), ["fd://3?name=a", "fd://4?name=b"]);
+        assert_eq!(expanded(&["systemd:b", tcp], &["a", "b", "b"]).unwrap(), ["fd://4?name=b", "fd://5?name=b", tcp]);
+        assert_eq!(expanded(&["systemd:", "systemd:a?name=x"], &["a", "b"]).unwrap(), ["fd://4?name=b", "fd://3?name=x"]);
+        assert_eq!(expanded(&["systemd:?nonblock=1"], &["a"]).unwrap(), ["fd://3?name=a&nonblock=1"]);
+        assert_eq!(expanded(&["systemd:"], &["socketmaster+tcp%3a//%3a80", "b"]).unwrap(), ["fd://4?name=b"]);
+        assert_eq!(expanded(&[tcp], &[]).unwrap(), [tcp]);
+    }
+
+    #[test]
+    fn a_systemd_listener_without_a_socket_is_an_error() {
+        assert_eq!(
+            expanded(&["systemd:web"], &["a", "b"]).unwrap_err(),
+            "cannot listen on systemd:web: no socket unit offers a socket named web; offered are a, b"
+        );
+        assert_eq!(expanded(&["systemd:"], &[]).unwrap_err(), "cannot listen on systemd:: no socket unit offers a socket");
+        assert!(expanded(&["systemd:", "systemd:a"], &["a"]).unwrap_err().ends_with("other listeners take all that is offered"));
+        let none = expand(endpoints(&["systemd:"]), &Err("LISTEN_FDS is not set".to_owned())).unwrap_err();
+        assert_eq!(none.to_string(), "cannot listen on systemd:: LISTEN_FDS is not set");
+    }
+
+    #[test]
+    fn offered_and_taken_by_nobody() {
+        let listen = endpoints(&["fd://4", "tcp://:80"]);
+        assert_eq!(untaken(&listen, &sockets(&["a", "b", "socketmaster+x"])), ["a"]);
+    }
+
+    #[test]
+    fn what_was_kept_is_found_by_its_address_and_given_once() {
+        let listen = endpoints(&["tcp://127.0.0.1:0", "unix:///a b?mode=0600", "tcp://127.0.0.1:0", "fd://9"]);
+        let names: Vec<String> = listen.iter().filter_map(|endpoint| store_name(&endpoint.address)).collect();
+        assert_eq!(names, ["socketmaster+tcp%3a//127.0.0.1%3a0", "socketmaster+unix%3a///a%20b", "socketmaster+tcp%3a//127.0.0.1%3a0"]);
+        assert_eq!(
+            kept(listen.iter().map(|endpoint| &endpoint.address), &sockets(&[&names[1], "other", &names[0]])),
+            [Some(5), Some(3), None, None]
+        );
+        assert_eq!(kept(listen.iter().map(|endpoint| &endpoint.address), &sockets(&["tcp"])), [None; 4]);
+    }
+
+    #[test]
+    fn a_name_that_systemd_would_refuse_is_not_tried() {
+        let long = format!("unix:///{}", "\u{e9}".repeat(50));
+        assert_eq!(store_name(&long.parse::<Endpoint>().unwrap().address), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! The service manager's descriptor store, FDSTORE of sd_notify(3): the master's own listeners are put there, and found
+//! there again after a crash or a restart of the service, so that clients wait and are not refused.
+
+use std::ffi::OsString;
+use std::io;
+
+use crate::activation::{self, Offered};
+use crate::endpoint::Endpoint;
+use crate::handoff;
+use crate::notify::Manager;
+use crate::sys::sockets::{self, HeldSocket, Resolved};
+
+/// Whether there is a store: systemd says so by FDSTORE, with the number of descriptors that it takes.
+pub fn is_there(environment: &[(OsString, OsString)]) -> bool {
+    handoff::variable(environment, "FDSTORE").is_some_and(|most| most != "0")
+}
+
+/// What an earlier life of this master has left for each listener.
+pub fn take(resolved: &[Resolved], offered: &[Offered]) -> Vec<Option<i32>> {
+    let found = activation::kept(resolved.iter().map(Resolved::address), offered);
+    found.into_iter().zip(resolved).map(|(kept, resolved)| kept.filter(|fd| sockets::serves(resolved, *fd))).collect()
+}
+
+/// Removes what was left and not taken, and returns when it is closed: it might be in the way of what is to be opened.
+pub fn tidy(offered: &[Offered], taken: &[Option<i32>], environment: &[(OsString, OsString)]) -> io::Result<()> {
+    let mut names: Vec<&str> = Vec::new();
+    for socket in offered.iter().filter(|socket| activation::is_stored(socket) && !taken.contains(&Some(socket.fd))) {
+        if !names.contains(&socket.name.as_str()) {
+            names.push(&socket.name);
+        }
+    }
+    match Manager::find(environment) {
+        Some(manager) if !names.is_empty() => manager?.forget(&names),
+        _ => Ok(()),
+    }
+}
+
+/// Puts the master's own listeners into the store. Whoever keeps a socket needs its path, too. The notes say what could
+/// not be kept.
+pub fn keep(held: &mut [HeldSocket], listen: &[Endpoint], manager: &Manager) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (socket, endpoint) in held.iter_mut().zip(listen) {
+        let (Some(name), Some(fd)) = (activation::store_name(&endpoint.address), socket.held()) else { continue };
+        match manager.keep(&name, fd) {
+            Ok(()) => socket.leave_path(),
+            Err(error) => {
+                notes.push(format!("cannot keep {} in the descriptor store: {}", endpoint.address, sockets::reason(&error)));
+            }
+        }
+    }
+    notes
+}
