@@ -176,11 +176,15 @@ impl Runtime {
                 }
                 continue;
             }
+            // Who waits for an answer finds in log and status what it is about.
             self.log.flush();
             self.tell_the_manager();
-            if let Some(call) = self.control.as_mut().and_then(Server::next_call) {
-                ended = self.answer(call);
-                continue;
+            if let Some(control) = &mut self.control {
+                control.flush();
+                if let Some(call) = control.next_call() {
+                    ended = self.answer(call);
+                    continue;
+                }
             }
             // Time comes last: who died in time was not trusted, and a stop overtakes a trust.
             ended = if let Some(received) = self.wait() {
@@ -409,20 +413,22 @@ impl Runtime {
 
     /// Writes what is left, unless nobody reads it.
     fn say_the_last_words(&mut self, status: u8) {
-        if let Some(control) = &mut self.control {
-            control.ended(&answer(true, &format!("ended with status {status}"), ""));
-        }
         if let Some(relay) = &mut self.relay {
             relay.drain_all(&mut self.log);
         }
         loop {
             self.log.flush();
-            let Some(log) = self.log.blocked_on() else { return };
+            let Some(log) = self.log.blocked_on() else { break };
             let mut wait = Wait::default();
             wait.writable([log]);
             if !wait.ready(Some(LAST_WORDS)).contains(&true) {
-                return;
+                break;
             }
+        }
+        self.tell_the_manager();
+        if let Some(control) = &mut self.control {
+            control.ended(&answer(true, &format!("ended with status {status}"), ""));
+            control.flush();
         }
     }
 }

@@ -163,6 +163,12 @@ fn a_value_that_does_not_parse_is_told_with_what_is_accepted() {
             (&["-user="], "-user=: the user is empty; accepted are LOGIN, UID, LOGIN:GROUP, UID:GID"),
             (&["-user=4294967295"], "-user=4294967295: 4294967295 is too large for a user's number; the highest is 4294967294"),
             (&["-dir="], "-dir=: is empty; give a path"),
+            (&["-control=run/a"], "-control=run/a: the path is not absolute; write /PATH or @NAME"),
+            (&["-control="], "-control=: is empty; give an absolute path, or @NAME"),
+            (&["-control=@a", "-s=relaod"], "-s=relaod: unknown request \"relaod\"; accepted are reload, status, stop"),
+            (&["-s=reload"], "-s=reload: no master is named; give the address of its control socket with -control=ADDR"),
+            (&["-json"], "-json goes with -s=VERB"),
+            (&["-listen=systemd:a:b"], "-listen=systemd:a:b: \"a:b\" is not a socket's name; write systemd: for all, or systemd:NAME"),
         ],
     );
 }

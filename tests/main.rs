@@ -3,12 +3,14 @@
 
 mod architecture;
 mod bad_input;
+mod control;
 mod faults_of_the_original;
 mod handover;
 #[allow(dead_code)]
 mod harness;
 mod init;
 mod life;
+mod manager;
 mod output;
 mod pages;
 mod resilience;

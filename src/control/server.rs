@@ -125,6 +125,12 @@ impl Server {
         let _ = stream.set_nonblocking(true).and_then(|()| sockets::send(&stream, answer(false, &refusal, "").as_bytes()));
     }
 
+    /// Writes what answers can be written now.
+    pub fn flush(&mut self) {
+        self.callers.retain_mut(|caller| caller.output.is_empty() || caller.flush());
+        self.callers.retain(|caller| !caller.is_done());
+    }
+
     /// The next request that is due: none while an earlier one of the same caller has no answer.
     pub fn next_call(&mut self) -> Option<Call> {
         for caller in &mut self.callers {
@@ -135,11 +141,10 @@ impl Server {
                 }
             }
         }
-        self.callers.retain(|caller| !caller.is_done());
         None
     }
 
-    /// Answers a call at once.
+    /// The answer to a call.
     pub fn answer(&mut self, caller: CallerId, line: &str) {
         if let Some(caller) = self.callers.iter_mut().find(|known| known.id == caller) {
             caller.say(line);
@@ -235,8 +240,6 @@ impl Caller {
 
     fn say(&mut self, line: &str) {
         self.output.extend_from_slice(line.as_bytes());
-        // Who cannot be written to is found gone when it is waited for.
-        self.flush();
     }
 
     /// Whether the caller is still there.
@@ -247,12 +250,7 @@ impl Caller {
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => true,
-            Err(_) => {
-                self.output.clear();
-                self.silent = true;
-                self.input.clear();
-                false
-            }
+            Err(_) => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! look at processes. Nothing here waits for a time: everything waits for a condition, up to a deadline.
 
 pub mod load;
+pub mod manager;
 pub mod pre_exec;
 pub mod pty;
 
@@ -427,7 +428,7 @@ impl Setup {
         }
         // Whoever runs the tests may be a worker or a service, too.
         for (name, _) in env::vars_os() {
-            let foreign = ["SOCKETMASTER_", "EINHORN_", "LISTEN_", "SERVER_STARTER_", "NOTIFY_SOCKET", "WATCHDOG_"];
+            let foreign = ["SOCKETMASTER_", "EINHORN_", "LISTEN_", "SERVER_STARTER_", "NOTIFY_SOCKET", "FDSTORE", "WATCHDOG_"];
             if foreign.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes())) {
                 command.env_remove(name);
             }

@@ -1,0 +1,441 @@
+//! The control socket: what is asked there is done and answered, and nobody who calls can disturb the master.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+
+use crate::harness::{FreeDir, Master, SOON, Setup, binary, eventually, exited, fixture, free_dir, make_program, open_fds, send, skip};
+
+/// A master with a control socket, whose program can be replaced.
+struct Scene {
+    dir: FreeDir,
+    master: Master,
+}
+
+const GOOD: &str = "signals";
+
+impl Scene {
+    fn with(setup: Setup) -> Scene {
+        let dir = free_dir();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("a directory of our own");
+        become_program(&dir, GOOD);
+        let setup = setup.arg(format!("-control={}", dir.join("control").display()));
+        let master = setup.program(dir.join("app"), [""; 0]).spawn();
+        master.wait_output("ready", SOON);
+        Scene { dir, master }
+    }
+
+    fn new() -> Scene {
+        Scene::with(Setup::new().arg("-start=0"))
+    }
+
+    fn control(&self) -> PathBuf {
+        self.dir.join("control")
+    }
+
+    fn ask(&self, words: &[&str]) -> Output {
+        self.asking(words).wait_with_output().expect("it was started")
+    }
+
+    fn asking(&self, words: &[&str]) -> Child {
+        started(asker(&self.control().display().to_string(), words))
+    }
+
+    fn call(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.control()).expect("the master listens there");
+        stream.set_read_timeout(Some(SOON)).expect("a time");
+        stream
+    }
+
+    /// The master answers, whatever was done to it.
+    #[track_caller]
+    fn is_well(&self) {
+        let status = self.ask(&["-s=status"]);
+        assert_eq!(status.status, exited(0), "{}", said(&status));
+    }
+}
+
+/// Each start runs the worker with these words.
+fn become_program(dir: &Path, words: &str) {
+    let next = dir.join("next");
+    make_program(&next, format!("#!/bin/sh\nexec {} {words}\n", fixture("worker").display()));
+    fs::rename(next, dir.join("app")).expect("a directory of our own");
+}
+
+fn asker(control: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.arg(format!("-control={control}")).args(words);
+    command
+}
+
+fn started(mut command: Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary")
+}
+
+fn said(output: &Output) -> String {
+    [output.stdout.as_slice(), output.stderr.as_slice()].map(String::from_utf8_lossy).concat().trim_end().to_owned()
+}
+
+fn line(stream: &UnixStream) -> String {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer");
+    line
+}
+
+#[test]
+fn a_reload_is_waited_for_and_told() {
+    let scene = Scene::with(Setup::new().arg("-start=200"));
+    let output = scene.ask(&["-s", "reload"]);
+    assert_eq!(output.status, exited(0), "{}", said(&output));
+    let text = said(&output);
+    assert!(text.starts_with("generation 2 serves after 0.") && text.contains(" s (pid "), "{text}");
+    assert!(output.stderr.is_empty());
+    assert!(scene.master.notes().iter().any(|note| note.contains("generation 2: current")), "it has waited");
+    scene.master.wait_note("told to reload by pid ", SOON);
+}
+
+#[test]
+fn a_reload_that_fails_says_why_and_the_old_one_stays() {
+    let scene = Scene::with(Setup::new().arg("-start=5000"));
+    let old = scene.master.children();
+    become_program(&scene.dir, "exit 3");
+    let output = scene.ask(&["-s=reload"]);
+    assert_eq!(output.status, exited(1));
+    let text = said(&output);
+    assert!(text.starts_with("socketmaster: reload failed: generation 2: pid ") && text.ends_with(" s; generation 1 stays"), "{text}");
+    assert!(text.contains(" exited with status 3 after "), "{text}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(scene.master.children(), old);
+    fs::remove_file(scene.dir.join("app")).expect("it was made");
+    let output = scene.ask(&["-s=reload"]);
+    assert_eq!(output.status, exited(1));
+    assert!(said(&output).contains("generation 3: cannot execute "), "{}", said(&output));
+}
+
+#[test]
+fn callers_at_once_are_answered_for_the_reload_that_began_after_they_asked() {
+    let scene = Scene::with(Setup::new().arg("-start=600"));
+    let first = scene.asking(&["-s=reload"]);
+    scene.master.wait_note("generation 2: started", SOON);
+    let others = [scene.asking(&["-s=reload"]), scene.asking(&["-s=reload"])];
+    scene.master.wait_notes("told to reload by pid ", 3, SOON);
+    let texts = [first].into_iter().chain(others).map(|child| {
+        let output = child.wait_with_output().expect("it was started");
+        assert_eq!(output.status, exited(0), "{}", said(&output));
+        said(&output)
+    });
+    let texts: Vec<String> = texts.collect();
+    for (text, generation) in texts.iter().zip([2, 3, 3]) {
+        assert!(text.starts_with(&format!("generation {generation} serves after ")), "{texts:#?}");
+    }
+    assert!(scene.master.notes().iter().all(|note| !note.contains("generation 4")));
+}
+
+#[test]
+fn a_caller_that_goes_away_leaves_nothing_behind_and_its_reload_goes_on() {
+    let scene = Scene::with(Setup::new().arg("-start=600"));
+    let before = open_fds(scene.master.pid()).len();
+    let mut child = scene.asking(&["-s=reload"]);
+    scene.master.wait_note("generation 2: started", SOON);
+    child.kill().and_then(|()| child.wait()).expect("it is our child");
+    let half_closed = scene.call();
+    (&half_closed).write_all(b"status").expect("room for a word");
+    half_closed.shutdown(Shutdown::Write).expect("a connection");
+    assert!(line(&half_closed).starts_with("{\"ok\":true,"), "the last line needs no end");
+    drop(half_closed);
+    scene.master.wait_note("generation 2: current", SOON);
+    eventually("its descriptors are closed", SOON, || {
+        let open = open_fds(scene.master.pid());
+        if open.len() == before { Ok(()) } else { Err(format!("{before} before, now {open:#?}")) }
+    });
+}
+
+#[test]
+fn who_waits_for_a_reload_hears_of_a_stop() {
+    let mut scene = Scene::with(Setup::new().arg("-start=60000"));
+    let child = scene.asking(&["-s=reload"]);
+    scene.master.wait_note("generation 2: started", SOON);
+    scene.master.wait_outputs("ready", 2, SOON);
+    assert_eq!(scene.master.stop(Signal::SIGTERM), exited(0));
+    let output = child.wait_with_output().expect("it was started");
+    assert_eq!((output.status, said(&output)), (exited(1), "socketmaster: reload refused: stopping".to_owned()));
+}
+
+#[test]
+fn a_stop_is_passed_on_as_term_and_waited_for() {
+    let mut scene = Scene::new();
+    let output = scene.ask(&["-s=stop"]);
+    assert_eq!((output.status, said(&output)), (exited(0), "ended with status 0".to_owned()));
+    assert_eq!(scene.master.wait_exit(SOON), exited(0));
+    scene.master.wait_output("signal 15", SOON);
+    assert!(!scene.control().exists(), "the socket goes away with the master");
+}
+
+#[test]
+fn while_it_stops_a_reload_is_refused_and_the_status_is_told() {
+    become_stubborn(|scene| {
+        scene.master.signal(Signal::SIGTERM);
+        scene.master.wait_note("stopping", SOON);
+        let reload = scene.ask(&["-s=reload"]);
+        assert_eq!((reload.status, said(&reload)), (exited(1), "socketmaster: reload refused: stopping".to_owned()));
+        let status = said(&scene.ask(&["-s=status"]));
+        assert!(status.contains(": stopping: waits for 1 worker\n") && status.contains("told to stop (SIGTERM) "), "{status}");
+    });
+}
+
+/// A scene whose worker does not stop.
+fn become_stubborn(look: impl FnOnce(&Scene)) {
+    let dir = free_dir();
+    let control = format!("-control={}", dir.join("control").display());
+    let master =
+        Setup::new().arg(control).arg("-start=0").program(fixture("worker"), ["ignore", "TERM", "signals", "--until", "INT"]).spawn();
+    master.wait_output("ready", SOON);
+    look(&Scene { dir, master });
+}
+
+#[test]
+fn the_status_shows_generations_workers_listeners_and_the_last_reload() {
+    let scene = Scene::with(Setup::new().arg("-start=0").arg("-listen=tcp://127.0.0.1:0?name=web"));
+    let uri = scene.master.uri();
+    scene.ask(&["-s=reload"]);
+    scene.master.wait_note("generation 1: pid ", SOON);
+    scene.master.wait_notes("generation 1: pid ", 2, SOON);
+    let pid = scene.master.children()[0];
+    let table = said(&scene.ask(&["-s=status"]));
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(table.starts_with("socketmaster ") && table.contains(&format!("generation 2 (pid {pid}) serves\n")), "{table}");
+    assert!(rows.iter().any(|row| row.starts_with(&["2", "current", &pid.to_string()])), "{table}");
+    assert!(rows.contains(&vec!["3", &uri, "web"]), "{table}");
+    assert!(table.contains("last reload, 0 s ago: generation 2 serves after 0.0"), "{table}");
+
+    let json = said(&scene.ask(&["-s=status", "-json"]));
+    assert!(json.starts_with("{\"ok\":true,\"text\":\"socketmaster ") && json.ends_with('}') && !json.contains('\n'), "{json}");
+    for member in [
+        format!("\"pid\":{},", scene.master.pid()),
+        "\"state\":\"serving\"".to_owned(),
+        format!("{{\"pid\":{pid},\"generation\":2,\"role\":\"current\",\"age\":"),
+        format!("{{\"fd\":3,\"uri\":\"{uri}\",\"name\":\"web\"}}"),
+        "\"last_reload\":{\"ok\":true,\"text\":\"generation 2 serves after ".to_owned(),
+    ] {
+        assert!(json.contains(&member), "{member} in {json}");
+    }
+}
+
+#[test]
+fn garbage_is_answered_or_dropped_and_hurts_nobody() {
+    let scene = Scene::new();
+    let stream = scene.call();
+    (&stream).write_all(b"relaod\n\n\x00\xff\x1b[2J\nstatus\n").expect("room");
+    let mut answers = BufReader::new(&stream).lines().map(|line| line.expect("an answer"));
+    assert_eq!(
+        answers.next().as_deref(),
+        Some("{\"ok\":false,\"text\":\"unknown request \\\"relaod\\\"; accepted are reload, status, stop\"}")
+    );
+    for _ in 0..2 {
+        let answer = answers.next().expect("an answer to each line");
+        assert!(answer.starts_with("{\"ok\":false,\"text\":\"unknown request ") && !answer.contains('\u{1b}'), "{answer:?}");
+    }
+    assert!(answers.next().is_some_and(|answer| answer.starts_with("{\"ok\":true,")));
+
+    let endless = scene.call();
+    // It may be hung up on before all of it is through.
+    let _ = (&endless).write_all(&[b'x'; 100_000]);
+    let mut answer = String::new();
+    let _ = (&endless).read_to_string(&mut answer);
+    assert_eq!(answer, "{\"ok\":false,\"text\":\"a line of more than 4096 bytes is no request\"}\n");
+    scene.is_well();
+}
+
+#[test]
+fn who_asks_and_does_not_read_waits_for_nobody_but_itself() {
+    let scene = Scene::new();
+    let deaf = scene.call();
+    deaf.set_nonblocking(true).expect("a socket");
+    let mut sent = 0;
+    // Until the answers fill the socket's buffer, and the requests the other one.
+    eventually("nothing more is taken", SOON, || match (&deaf).write(b"status\nstatus\nstatus\nstatus\n") {
+        Ok(count) => {
+            sent += count;
+            false
+        }
+        Err(_) => true,
+    });
+    assert!(sent > 1000, "{sent}");
+    scene.is_well();
+    let output = scene.ask(&["-s=reload"]);
+    assert_eq!(output.status, exited(0), "{}", said(&output));
+}
+
+#[test]
+fn more_callers_than_there_is_room_for_push_out_the_idle_ones() {
+    let scene = Scene::with(Setup::new().arg("-start=600"));
+    let waiting = scene.asking(&["-s=reload"]);
+    scene.master.wait_note("told to reload by pid ", SOON);
+    let idle: Vec<UnixStream> = (0..80).map(|_| scene.call()).collect();
+    scene.is_well();
+    assert_eq!(waiting.wait_with_output().expect("it was started").status, exited(0), "who waits for an answer is not idle");
+    drop(idle);
+    scene.is_well();
+}
+
+#[test]
+fn with_no_descriptor_left_callers_are_turned_away_and_all_else_goes_on() {
+    let scene = Scene::with(Setup::new().arg("-start=0").tune(|command| {
+        // SAFETY: one system call.
+        unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 12, 12)?)) };
+    }));
+    let mut callers: Vec<UnixStream> = (0..30).map(|_| scene.call()).collect();
+    eventually("one is turned away", SOON, || {
+        let gone = |stream: &mut UnixStream| {
+            stream.set_nonblocking(true).expect("a socket");
+            matches!(stream.read(&mut [0]), Ok(0))
+        };
+        callers.iter_mut().any(gone)
+    });
+    scene.master.signal(Signal::SIGUSR1);
+    scene.master.wait_output("signal 10", SOON);
+    drop(callers);
+    eventually("it answers again", SOON, || scene.ask(&["-s=status"]).status == exited(0));
+}
+
+#[test]
+fn a_control_socket_wakes_nobody_and_neither_does_an_idle_caller() {
+    let scene = Scene::new();
+    let _idle = scene.call();
+    scene.is_well();
+    let switches = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", scene.master.pid())).expect("it runs");
+        status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    // It is idle again when two looks at some distance are alike, and then it stays so.
+    eventually("it rests", SOON, || {
+        let before = switches();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        before == switches()
+    });
+    let before = switches();
+    scene.is_well();
+    assert_ne!(switches(), before, "a request does wake it");
+}
+
+#[test]
+fn the_socket_is_its_owner_s_and_is_handed_to_no_worker() {
+    let scene = Scene::new();
+    assert_eq!(fs::metadata(scene.control()).expect("a socket").mode() & 0o777, 0o600);
+    let worker = scene.master.children()[0];
+    assert_eq!(open_fds(worker).into_keys().collect::<Vec<_>>(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn another_user_is_refused_where_the_file_s_mode_cannot_do_it() {
+    if !geteuid().is_root() {
+        return skip("it needs root to be somebody else");
+    }
+    let name = format!("socketmaster-control-{}", std::process::id());
+    let master = Setup::new().arg(format!("-control=@{name}")).arg("-start=0").program(fixture("worker"), ["signals"]).spawn();
+    master.wait_output("ready", SOON);
+    let asked_by = |uid: u32| {
+        let mut command = asker(&format!("@{name}"), &["-s=status"]);
+        command.uid(uid).gid(uid);
+        started(command).wait_with_output().expect("it was started")
+    };
+    let refused = asked_by(65_534);
+    assert_eq!((refused.status, said(&refused)), (exited(1), "socketmaster: refused: uid 65534 may not command this master".to_owned()));
+    assert_eq!(asked_by(0).status, exited(0), "the control");
+}
+
+#[test]
+fn root_and_its_own_user_may_command_a_master_of_another_user() {
+    if !geteuid().is_root() {
+        return skip("it needs root to be somebody else");
+    }
+    let name = format!("socketmaster-control-of-another-{}", std::process::id());
+    let master = Setup::new()
+        .run_as(65_534, 65_534)
+        .arg(format!("-control=@{name}"))
+        .arg("-start=0")
+        .program(fixture("worker"), ["signals"])
+        .spawn();
+    master.wait_output("ready", SOON);
+    for (uid, status) in [(0, 0), (65_534, 0), (12_345, 1)] {
+        let mut command = asker(&format!("@{name}"), &["-s=status"]);
+        command.uid(uid).gid(uid);
+        let output = started(command).wait_with_output().expect("it was started");
+        assert_eq!(output.status, exited(status), "uid {uid}: {}", said(&output));
+    }
+}
+
+#[test]
+fn nobody_there_is_told_with_the_address() {
+    let dir = free_dir();
+    let path = dir.join("control").display().to_string();
+    let ask = |control: &str| {
+        let output = started(asker(control, &["-s=reload"])).wait_with_output().expect("it was started");
+        (output.status, said(&output))
+    };
+    let hint = "is it running, with this -control?";
+    assert_eq!(ask(&path), (exited(1), format!("socketmaster: cannot reach a master at {path}: No such file or directory; {hint}")));
+    drop(UnixListener::bind(&path).expect("a path of our own"));
+    assert_eq!(ask(&path), (exited(1), format!("socketmaster: cannot reach a master at {path}: Connection refused; {hint}")));
+    assert_eq!(
+        ask("@nobody-listens-here"),
+        (exited(1), format!("socketmaster: cannot reach a master at @nobody-listens-here: Connection refused; {hint}"))
+    );
+}
+
+#[test]
+fn who_answers_otherwise_is_no_master() {
+    let name = format!("socketmaster-impostor-{}", std::process::id());
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket");
+    for (answer, cause) in
+        [("", "it has gone away without an answer"), ("HTTP/1.1 400 Bad Request\r\n", "it answers \"HTTP/1.1 400 Bad Request\"")]
+    {
+        let child = started(asker(&format!("@{name}"), &["-s=status"]));
+        let (stream, _) = listener.accept().expect("a caller");
+        line(&stream);
+        (&stream).write_all(answer.as_bytes()).expect("room");
+        drop(stream);
+        let output = child.wait_with_output().expect("it was started");
+        assert_eq!((output.status, said(&output)), (exited(1), format!("socketmaster: cannot reach a master at @{name}: {cause}")));
+    }
+}
+
+#[test]
+fn an_asker_can_be_interrupted() {
+    let scene = Scene::with(Setup::new().arg("-start=60000"));
+    let child = scene.asking(&["-s=reload"]);
+    scene.master.wait_note("told to reload by pid ", SOON);
+    send(child.id(), Signal::SIGINT);
+    let output = child.wait_with_output().expect("it was started");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(Signal::SIGINT as i32));
+}
+
+#[test]
+fn a_control_socket_in_use_is_an_error_and_a_stale_one_is_replaced() {
+    let scene = Scene::new();
+    let control = format!("-control={}", scene.control().display());
+    let marker = scene.dir.join("marker");
+    let second = || Setup::new().arg(&control).arg("-start=0").program(fixture("worker"), ["report".as_ref(), marker.as_os_str()]);
+    let mut refused = second().spawn();
+    assert_eq!(refused.wait_exit(SOON), exited(1));
+    let said: Vec<String> = refused.lines().iter().map(|line| line.text()).collect();
+    assert!(said.len() == 1 && said[0].contains("Address already in use"), "{said:#?}");
+    assert!(!marker.exists() && scene.control().exists());
+
+    let Scene { dir, mut master } = scene;
+    master.signal(Signal::SIGKILL);
+    master.wait_exit(SOON);
+    assert!(dir.join("control").exists(), "stale");
+    let mut third = second().spawn();
+    assert_eq!(third.wait_exit(SOON), exited(0));
+}

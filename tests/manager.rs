@@ -1,0 +1,309 @@
+//! Below a service manager: what it is told, what it offers, what it keeps.
+
+use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::time::{ClockId, clock_gettime};
+
+use crate::harness::manager::{Manager, offering};
+use crate::harness::{Inherited, Master, SOON, Setup, eventually, exited, fixture, free_dir, make_program, open_fds, send};
+
+fn serving(setup: Setup) -> Setup {
+    setup.arg("-start=0").program(fixture("worker"), ["serve"])
+}
+
+/// Runs until TERM.
+fn quiet(setup: Setup) -> Setup {
+    setup.arg("-start=0").program(fixture("worker"), ["signals"])
+}
+
+fn microseconds() -> u64 {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).expect("a clock"));
+    now.as_micros() as u64
+}
+
+#[test]
+fn the_turns_of_a_life_are_told_in_their_order() {
+    let manager = Manager::new();
+    let mut master = quiet(manager.over(Setup::new())).spawn();
+    manager.wait("READY=1\nSTATUS=generation 1 (pid ");
+    master.wait_output("ready", SOON);
+    let before = microseconds();
+    master.signal(Signal::SIGHUP);
+    manager.wait("STATUS=generation 2 (pid ");
+    let after = microseconds();
+    let reloading = manager.wait("RELOADING=1");
+    let told: u64 = reloading
+        .lines()
+        .find_map(|line| line.strip_prefix("MONOTONIC_USEC="))
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("no time beside RELOADING: {reloading:?}"));
+    assert!((before..=after).contains(&told), "{before} {told} {after}");
+    master.wait_outputs("ready", 2, SOON);
+    assert_eq!(master.stop(Signal::SIGTERM), exited(0));
+    eventually("STOPPING=1", SOON, || {
+        let turns = manager.turns();
+        if turns == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"] { Ok(()) } else { Err(format!("{:#?}", manager.told())) }
+    });
+}
+
+#[test]
+fn a_failed_reload_is_over_too_and_the_status_says_why() {
+    let manager = Manager::new();
+    let dir = free_dir();
+    let program = dir.join("app");
+    make_program(&program, format!("#!/bin/sh\nexec {} signals\n", fixture("worker").display()));
+    let master = manager.over(Setup::new()).arg("-start=0").program(&program, [""; 0]).spawn();
+    master.wait_output("ready", SOON);
+    fs::remove_file(&program).expect("it was made");
+    master.signal(Signal::SIGHUP);
+    let told = manager.wait("; last reload failed: generation 2: cannot execute ");
+    assert!(told.starts_with("READY=1\nSTATUS=generation 1 (pid ") && told.ends_with("; generation 1 stays"), "{told}");
+    assert_eq!(manager.turns(), ["READY=1", "RELOADING=1", "READY=1"]);
+}
+
+#[test]
+fn a_status_that_changes_without_a_turn_is_told_too() {
+    let manager = Manager::new();
+    let master = manager.over(Setup::new()).arg("-start=0").program(fixture("worker"), ["ignore", "TERM", "signals"]).spawn();
+    master.wait_output("ready", SOON);
+    let first = master.children();
+    master.signal(Signal::SIGHUP);
+    manager.wait("serves; 1 told to stop");
+    send(first[0], Signal::SIGKILL);
+    let last = eventually("the one told to stop is gone", SOON, || manager.told().pop().filter(|told| told.ends_with("serves")));
+    assert!(last.starts_with("STATUS=generation 2 (pid "), "{last}");
+}
+
+#[test]
+fn a_manager_with_an_abstract_name_is_told() {
+    let name = format!("socketmaster-test-{}", std::process::id());
+    let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket");
+    manager.set_read_timeout(Some(SOON)).expect("a time");
+    let _master = quiet(Setup::new().env("NOTIFY_SOCKET", format!("@{name}"))).spawn();
+    let mut bytes = [0; 512];
+    let count = manager.recv(&mut bytes).expect("a datagram");
+    assert!(bytes[..count].starts_with(b"READY=1\nSTATUS=generation 1 (pid "), "{}", String::from_utf8_lossy(&bytes[..count]));
+}
+
+#[test]
+fn a_manager_that_cannot_be_reached_costs_one_note_and_nothing_else() {
+    for address in ["/nowhere/at/all", "vsock:2:1234", "relative"] {
+        let mut master = quiet(Setup::new().env("NOTIFY_SOCKET", address)).spawn();
+        master.wait_note("cannot reach the service manager: ", SOON);
+        master.wait_output("ready", SOON);
+        master.signal(Signal::SIGHUP);
+        master.wait_note("generation 2: current", SOON);
+        master.wait_outputs("ready", 2, SOON);
+        assert_eq!(master.stop(Signal::SIGTERM), exited(0));
+        assert_eq!(master.notes().iter().filter(|note| note.contains("service manager")).count(), 1, "{:#?}", master.notes());
+    }
+}
+
+/// More reloads than a socket's queue and the master's own hold.
+#[test]
+fn a_manager_that_does_not_read_holds_nothing_up_and_gets_the_latest_in_the_end() {
+    const RELOADS: u32 = 60;
+    let dir = free_dir();
+    let manager = UnixDatagram::bind(dir.join("notify")).expect("a socket");
+    manager.set_nonblocking(true).expect("a socket");
+    let master = serving(Setup::new().env("NOTIFY_SOCKET", dir.join("notify"))).spawn();
+    for generation in 1..=RELOADS {
+        master.wait_note(&format!("generation {generation}: current"), SOON);
+        master.signal(Signal::SIGHUP);
+    }
+    master.wait_note(&format!("generation {}: current", RELOADS + 1), SOON);
+    let mut bytes = [0; 512];
+    eventually("the latest", SOON, || {
+        let Ok(count) = manager.recv(&mut bytes) else { return Err("nothing more".to_owned()) };
+        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        if text.contains(&format!("STATUS=generation {} (pid ", RELOADS + 1)) { Ok(()) } else { Err(text) }
+    });
+}
+
+#[test]
+fn a_program_hears_nothing_of_manager_and_store() {
+    let manager = Manager::new();
+    let dir = free_dir();
+    let report = dir.join("report");
+    let words = ["report".as_ref(), report.as_os_str(), "sleep".as_ref()];
+    let _master = manager.with_store(Setup::new()).arg("-start=0").program(fixture("worker"), words).spawn();
+    let inherited = Inherited::wait(&report);
+    for name in ["NOTIFY_SOCKET", "FDSTORE"] {
+        assert_eq!(inherited.env(name), None, "{name}");
+    }
+    assert_eq!(inherited.fds().into_keys().collect::<Vec<_>>(), [0, 1, 2, 3]);
+}
+
+// ---- what it keeps
+
+/// What stands behind descriptor 3.
+fn listener_of(master: &Master) -> String {
+    open_fds(master.pid()).remove(&3).expect("a listener")
+}
+
+fn answer(mut stream: impl Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    text
+}
+
+#[test]
+fn a_client_that_comes_while_the_master_is_dead_is_served_by_the_next_one() {
+    let manager = Manager::new();
+    let mut master = serving(manager.with_store(Setup::new())).spawn();
+    master.wait_output("ready", SOON);
+    let uri = master.uri();
+    let address = uri.strip_prefix("tcp://").expect("a TCP listener").to_owned();
+    let before = listener_of(&master);
+    eventually("it is kept", SOON, || manager.kept() == ["socketmaster+tcp%3a//127.0.0.1%3a0"]);
+    let worker = master.children()[0];
+    master.signal(Signal::SIGKILL);
+    master.wait_exit(SOON);
+    send(worker, Signal::SIGKILL);
+
+    let mut client = TcpStream::connect(&address).expect("nobody is refused");
+    let next = serving(manager.again(Setup::new())).spawn();
+    assert_eq!(next.uri(), uri);
+    std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\n").expect("a connection");
+    assert!(answer(client).starts_with("HTTP/1."));
+    assert_eq!(listener_of(&next), before);
+    next.wait_output("ready", SOON);
+}
+
+#[test]
+fn without_a_store_nothing_is_kept_and_a_client_is_refused_meanwhile() {
+    let manager = Manager::new();
+    let mut master = serving(manager.over(Setup::new())).spawn();
+    manager.wait("READY=1");
+    let address = master.uri().strip_prefix("tcp://").expect("a TCP listener").to_owned();
+    let worker = master.children()[0];
+    master.signal(Signal::SIGKILL);
+    master.wait_exit(SOON);
+    send(worker, Signal::SIGKILL);
+    eventually("nobody listens", SOON, || TcpStream::connect(&address).is_err());
+    assert_eq!(manager.kept(), [""; 0]);
+    assert!(manager.told().iter().all(|told| !told.contains("FDSTORE")), "{:#?}", manager.told());
+}
+
+#[test]
+fn a_kept_unix_socket_keeps_its_path_and_is_found_there() {
+    let dir = free_dir();
+    let path = dir.join("socket");
+    let listen = format!("-listen=unix://{}?mode=0600", path.display());
+    let manager = Manager::new();
+    let mut master = serving(manager.with_store(Setup::new())).arg(&listen).spawn();
+    master.wait_output("ready", SOON);
+    let before = listener_of(&master);
+    manager.wait("FDSTORE=1");
+    assert!(manager.wait("FDSTORE=1").contains("FDPOLL=0"));
+    master.stop(Signal::SIGTERM);
+    let mut client = UnixStream::connect(&path).expect("nobody is refused");
+
+    let next = serving(manager.again(Setup::new())).arg(&listen).spawn();
+    std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\n").expect("a connection");
+    assert!(answer(client).starts_with("HTTP/1."));
+    assert_eq!(listener_of(&next), before);
+    next.wait_output("ready", SOON);
+}
+
+#[test]
+fn a_kept_unix_socket_whose_path_is_gone_is_opened_anew() {
+    let dir = free_dir();
+    let path = dir.join("socket");
+    let listen = format!("-listen=unix://{}", path.display());
+    let manager = Manager::new();
+    let mut master = serving(manager.with_store(Setup::new())).arg(&listen).spawn();
+    master.wait_output("ready", SOON);
+    master.stop(Signal::SIGTERM);
+    fs::remove_file(&path).expect("it was left");
+
+    let next = serving(manager.again(Setup::new())).arg(&listen).spawn();
+    next.wait_output("ready", SOON);
+    UnixStream::connect(&path).expect("a new socket");
+    assert_eq!(manager.kept().len(), 1, "the old one is removed, the new one kept: {:#?}", manager.told());
+}
+
+/// The old one would be in the way: the same port, of both families.
+#[test]
+fn what_the_new_configuration_has_not_is_removed_before_anything_is_opened() {
+    let manager = Manager::new();
+    let mut master = serving(manager.with_store(Setup::new())).arg("-listen=tcp://:0").spawn();
+    master.wait_output("ready", SOON);
+    let uri = master.uri();
+    let port = uri.rsplit(':').next().expect("a port").to_owned();
+    master.stop(Signal::SIGTERM);
+    eventually("it is kept", SOON, || manager.kept() == ["socketmaster+tcp%3a//%3a0"]);
+    assert!(TcpListener::bind(format!("0.0.0.0:{port}")).is_err(), "what is kept is in the way");
+
+    let next = serving(manager.again(Setup::new())).arg(format!("-listen=tcp4://0.0.0.0:{port}")).spawn();
+    next.wait_output("ready", SOON);
+    assert_eq!(manager.kept(), [format!("socketmaster+tcp4%3a//0.0.0.0%3a{port}")]);
+}
+
+// ---- what it offers
+
+fn tcp() -> OwnedFd {
+    TcpListener::bind("127.0.0.1:0").expect("a loopback port").into()
+}
+
+fn reported(setup: Setup) -> (Master, Inherited) {
+    let dir = free_dir();
+    let report = dir.join("report");
+    let words = ["report".as_ref(), report.as_os_str(), "sleep".as_ref()];
+    let master = setup.arg("-start=0").program(fixture("worker"), words).spawn();
+    let inherited = Inherited::wait(&report);
+    (master, inherited)
+}
+
+#[test]
+fn all_that_a_socket_unit_offers_comes_in_its_order_with_its_names() {
+    let setup = offering(Setup::new(), ["web", "admin"].into_iter(), vec![tcp(), tcp()]).arg("-listen=systemd:").arg("-env=WEB={fd:web}");
+    let (_master, inherited) = reported(setup);
+    assert_eq!(inherited.env("LISTEN_FDS"), Some("2"));
+    assert_eq!(inherited.env("LISTEN_FDNAMES"), Some("web:admin"));
+    assert_eq!(inherited.env("WEB"), Some("3"));
+}
+
+#[test]
+fn one_of_them_by_its_name_beside_a_listener_of_our_own() {
+    let dir = free_dir();
+    let path = dir.join("admin");
+    let offered = vec![tcp(), UnixListener::bind(&path).expect("a path of our own").into()];
+    let setup = offering(Setup::new(), ["web", "admin"].into_iter(), offered).arg("-listen=tcp://127.0.0.1:0").arg("-listen=systemd:admin");
+    let (mut master, inherited) = reported(setup);
+    assert_eq!(inherited.env("LISTEN_FDNAMES"), Some("unknown:admin"));
+    assert!(inherited.env("SERVER_STARTER_PORT").is_some_and(|port| port.ends_with(&format!(";{}=4", path.display()))));
+    master.wait_note("a socket unit offers a socket named web, and no listener takes it: -listen=systemd:web would", SOON);
+    master.stop(Signal::SIGTERM);
+    assert!(path.exists(), "the path is the socket unit's");
+}
+
+#[test]
+fn sockets_that_are_not_offered_are_named_and_nothing_is_started() {
+    let offered = || offering(Setup::new(), ["web"].into_iter(), vec![tcp()]);
+    let foreign = Setup::new().env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+    for (setup, line) in [
+        (offered().arg("-listen=systemd:wbe"), "cannot listen on systemd:wbe: no socket unit offers a socket named wbe; offered are web"),
+        (
+            Setup::new().arg("-listen=systemd:"),
+            "cannot listen on systemd:: LISTEN_FDS is not set: no service manager has handed over a socket",
+        ),
+        (foreign.arg("-listen=systemd:"), "cannot listen on systemd:: LISTEN_PID is 1, and this is "),
+        (offered().arg("-listen=systemd:").arg("-env=A={fd:admin}"), "cannot fill in -env=A: no socket unit offers a socket named admin"),
+    ] {
+        let dir = free_dir();
+        let marker = dir.join("marker");
+        let mut master = setup.program(fixture("worker"), ["report".as_ref(), marker.as_os_str()]).spawn();
+        assert_eq!(master.wait_exit(SOON), exited(1), "{line}");
+        let said: Vec<String> = master.lines().iter().map(|line| line.text()).collect();
+        assert!(said.len() == 1 && said[0].starts_with(&format!("socketmaster: {line}")), "{said:#?}");
+        assert!(!marker.exists());
+    }
+}
