@@ -74,10 +74,10 @@ lint: ## formatting, clippy with warnings as errors, dependencies, generated pag
 	$(CARGO) clippy --locked --test docker -- -D warnings
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) run --quiet --locked --example pages
-	git diff --exit-code README.md
+	git diff --exit-code README.md docs
 
 .PHONY: pages
-pages: ## writes the generated parts of the README anew
+pages: ## writes the manual page, the completions and the generated parts of the README anew
 	$(CARGO) run --quiet --locked --example pages
 
 .PHONY: dist

@@ -73,6 +73,9 @@ pub enum Order {
     As(Signal),
 }
 
+/// The words for orders that are no signal's name, in any case.
+pub const ORDERS: &[(&str, Order)] = &[("reload", Order::Reload), ("stop", Order::Stop), ("ignore", Order::Ignore)];
+
 /// The meaning of every signal in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignalTable {

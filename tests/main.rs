@@ -4,6 +4,7 @@
 mod architecture;
 mod bad_input;
 mod control;
+mod completions;
 mod faults_of_the_original;
 mod handover;
 #[allow(dead_code)]

@@ -1,4 +1,4 @@
-//! The table of options: the one place where an option exists. Parser, help, README follow it.
+//! The table of options: the one place where an option exists. Parser and all pages follow it.
 //!
 //! In the long texts backticks mark what is typed; a terminal page drops them.
 
@@ -9,6 +9,7 @@ pub struct Opt {
     pub name: &'static str,
     pub alias: Option<&'static str>,
     pub kind: Kind,
+    pub values: Values,
     /// Read like a value from the command line. `None`: off, or nothing.
     pub default: Option<&'static str>,
     pub repeatable: bool,
@@ -51,6 +52,29 @@ pub enum Kind {
     Switch,
 }
 
+/// What a value is, for shells to offer some. Without data of its own, so that it costs the table nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Values {
+    /// Nothing that could be listed, such as a number. So it is with switches, which stand alone.
+    Anything,
+    /// A listen URI, or `none`.
+    Listener,
+    /// A program: a path, or a name to be looked up in PATH.
+    Program,
+    Directory,
+    File,
+    /// `LOGIN`, or `LOGIN:GROUP`.
+    User,
+    /// A signal that ends a worker.
+    Signal,
+    /// `SIG:DO`.
+    SignalRule,
+    /// Protocols separated by commas, or `none`.
+    Protocols,
+    /// A request to a running master.
+    Verb,
+}
+
 /// The words that switch something on or off: those of Go's flag package, which the first socketmaster was written with.
 pub const SWITCH_WORDS: &[(&str, bool)] = &[
     ("1", true),
@@ -84,6 +108,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "listen",
         alias: None,
         kind: Kind::Value("URI"),
+        values: Values::Listener,
         default: Some("tcp://:8080"),
         repeatable: true,
         section: PROGRAM,
@@ -96,6 +121,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "command",
         alias: None,
         kind: Kind::Value("PATH"),
+        values: Values::Program,
         default: None,
         repeatable: false,
         section: PROGRAM,
@@ -109,6 +135,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "dir",
         alias: None,
         kind: Kind::Value("PATH"),
+        values: Values::Directory,
         default: None,
         repeatable: false,
         section: PROGRAM,
@@ -121,6 +148,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "user",
         alias: None,
         kind: Kind::Value("LOGIN"),
+        values: Values::User,
         default: None,
         repeatable: false,
         section: PROGRAM,
@@ -133,6 +161,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "start",
         alias: None,
         kind: Kind::Value("MILLIS"),
+        values: Values::Anything,
         default: Some("3000"),
         repeatable: false,
         section: RELOAD,
@@ -145,6 +174,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "stop-signal",
         alias: None,
         kind: Kind::Value("SIG"),
+        values: Values::Signal,
         default: Some("TERM"),
         repeatable: false,
         section: RELOAD,
@@ -157,6 +187,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "stop-timeout",
         alias: None,
         kind: Kind::Value("MILLIS"),
+        values: Values::Anything,
         default: Some("0"),
         repeatable: false,
         section: RELOAD,
@@ -168,6 +199,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "signal",
         alias: None,
         kind: Kind::Value("SIG:DO"),
+        values: Values::SignalRule,
         default: None,
         repeatable: true,
         section: RELOAD,
@@ -181,6 +213,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "group",
         alias: None,
         kind: Kind::Switch,
+        values: Values::Anything,
         default: None,
         repeatable: false,
         section: RELOAD,
@@ -192,6 +225,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "ok",
         alias: None,
         kind: Kind::Value("STATUS,..."),
+        values: Values::Anything,
         default: None,
         repeatable: false,
         section: RELOAD,
@@ -203,6 +237,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "handoff",
         alias: None,
         kind: Kind::Value("LIST"),
+        values: Values::Protocols,
         default: Some("einhorn-fds,systemd,server-starter"),
         repeatable: false,
         section: WORKERS,
@@ -215,6 +250,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "env",
         alias: None,
         kind: Kind::Value("KEY=TEMPLATE"),
+        values: Values::Anything,
         default: None,
         repeatable: true,
         section: WORKERS,
@@ -227,6 +263,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "prefix",
         alias: None,
         kind: Kind::Switch,
+        values: Values::Anything,
         default: None,
         repeatable: false,
         section: OUTPUT,
@@ -240,6 +277,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "syslog",
         alias: None,
         kind: Kind::Switch,
+        values: Values::Anything,
         default: None,
         repeatable: false,
         section: OUTPUT,
@@ -286,6 +324,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "help",
         alias: Some("h"),
         kind: Kind::Switch,
+        values: Values::Anything,
         default: None,
         repeatable: false,
         section: ABOUT,
@@ -297,6 +336,7 @@ pub const OPTIONS: &[Opt] = &[
         name: "version",
         alias: None,
         kind: Kind::Switch,
+        values: Values::Anything,
         default: None,
         repeatable: false,
         section: ABOUT,
@@ -370,9 +410,9 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_has_neither_default_nor_repetition() {
+    fn a_switch_has_neither_default_nor_repetition_nor_values() {
         for opt in OPTIONS.iter().filter(|opt| opt.kind == Kind::Switch) {
-            assert!(opt.default.is_none() && !opt.repeatable, "{}", opt.name);
+            assert!(opt.default.is_none() && !opt.repeatable && opt.values == Values::Anything, "{}", opt.name);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::endpoint::{self, Endpoint, UnixName};
 use crate::error::Error;
 use crate::handoff::{Protocols, Template};
 use crate::ids::Signal;
-use crate::signals::{Meaning, Order, SignalTable};
+use crate::signals::{Meaning, ORDERS, Order, SignalTable};
 use crate::supervisor::{Policy, Trust};
 
 /// Looks up a variable of the environment.
@@ -281,11 +281,9 @@ const STOP_ENDS_NOTHING: &str = "SIGSTOP only suspends: a worker told with it wo
 fn change_signal(table: &mut SignalTable, text: &OsStr, stop_signal: Signal) -> Result<(), String> {
     let (from, to) = utf8(text)?.split_once(':').ok_or("not SIG:DO, such as USR1:reload")?;
     let from = signal(from)?;
-    let order = match to.to_ascii_lowercase().as_str() {
-        "reload" => Order::Reload,
-        "stop" => Order::Stop,
-        "ignore" => Order::Ignore,
-        _ => Order::As(
+    let order = match ORDERS.iter().find(|(word, _)| word.eq_ignore_ascii_case(to)) {
+        Some((_, order)) => *order,
+        None => Order::As(
             to.parse().map_err(|_| format!("cannot do {to:?}; accepted are reload, stop, ignore, or a signal to pass on such as QUIT"))?,
         ),
     };

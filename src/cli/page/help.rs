@@ -1,23 +1,11 @@
 //! What `-help` and `--help` print: one screen, and everything.
 
-use super::signal_rows;
-use crate::cli::options::{ARGS_VARIABLE, Kind, OPTIONS, Opt};
+use super::{EXIT_STATUSES, SUMMARY, USAGE, WRITING_LISTENERS, WRITING_OPTIONS, signal_rows, writing_variables};
+use crate::cli::options::{Kind, OPTIONS, Opt};
 use crate::endpoint::{QUERY_KEYS, SCHEMES};
 use crate::handoff::{PLACEHOLDERS, PROTOCOLS};
 
 const WIDTH: usize = 80;
-
-const USAGE: &str = "\
-Usage: socketmaster [options] -command=PATH [-- ARG...]
-       socketmaster [options] -- PATH [ARG...]
-";
-
-const EXIT_STATUSES: &[(&str, &str)] = &[
-    ("the program's", "of the current generation's worker that ended last; 128+N where signal N ended it. -ok lists those to report as 0"),
-    ("1", "a socket, user or directory cannot be opened or looked up"),
-    ("2", "the command line or a variable is wrong; nothing was opened or started"),
-    ("126, 127", "the program cannot be executed, or there is none"),
-];
 
 /// One screen of 80 columns and 24 lines.
 pub fn screen() -> String {
@@ -40,17 +28,8 @@ pub fn screen() -> String {
 /// The whole text.
 pub fn everything() -> String {
     let mut page = Page(format!("{USAGE}\n"));
-    page.paragraph(
-        "Opens the listening sockets, keeps them open, and hands them to the program as descriptors 3, 4 and so on. \
-         At HUP a new generation of the program is started beside the old one, and the old one is told to stop when the new one may be trusted: \
-         no client is refused, no connection dropped. A new generation that fails is thrown away. \
-         It is a correct PID 1: it reaps orphans, passes signals on, and ends with the program's exit status.",
-    );
-    page.paragraph(
-        "An option is written with one dash or two, its value behind = or as the next word; a switch takes a value only behind =. \
-         The first other word, or --, ends the options: the rest belongs to the program. \
-         Where an option that cannot be repeated is given twice, the last one counts.",
-    );
+    page.paragraph(SUMMARY);
+    page.paragraph(WRITING_OPTIONS);
     let mut section = "";
     for opt in OPTIONS {
         if opt.section != section {
@@ -61,10 +40,7 @@ pub fn everything() -> String {
     }
     page.heading("Listeners");
     page.rows(SCHEMES.iter().map(|scheme| (scheme.form.to_owned(), scheme.does.to_owned())));
-    page.paragraph(
-        "An empty host or * is the wildcard, an IPv6 address stands in brackets, a port is a number, and port 0 is any free one. \
-         Addresses and localhost never ask a resolver. Paths are taken literally, up to a question mark. Behind that may stand, joined by &:",
-    );
+    page.paragraph(WRITING_LISTENERS);
     page.rows(QUERY_KEYS.iter().map(|key| (format!("{}={}", key.name, key.value), format!("{} (goes with {})", key.does, key.goes_with))));
     page.heading("Signals");
     page.rows(signal_rows().into_iter().map(|(signals, does)| (signals, does.to_owned())));
@@ -73,11 +49,7 @@ pub fn everything() -> String {
     page.paragraph("In the template of -env these are filled in:");
     page.rows(PLACEHOLDERS.iter().map(|(placeholder, does)| ((*placeholder).to_owned(), (*does).to_owned())));
     page.heading("Variables for socketmaster");
-    page.paragraph(&format!(
-        "Where the command line does not have an option, its variable gives the value; an empty one counts as unset. \
-         For an option that may be repeated it holds words separated by white space, and so does {ARGS_VARIABLE}, \
-         the program's arguments where the command line has none. Workers do not get these variables.",
-    ));
+    page.paragraph(&writing_variables());
     page.heading("Exit status");
     page.rows(EXIT_STATUSES.iter().map(|(status, does)| ((*status).to_owned(), (*does).to_owned())));
     page.0
@@ -139,6 +111,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::options::ARGS_VARIABLE;
 
     fn assert_fits(page: &str) {
         for line in page.lines() {
