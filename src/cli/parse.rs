@@ -281,7 +281,8 @@ const STOP_ENDS_NOTHING: &str = "SIGSTOP only suspends: a worker told with it wo
 fn change_signal(table: &mut SignalTable, text: &OsStr, stop_signal: Signal) -> Result<(), String> {
     let (from, to) = utf8(text)?.split_once(':').ok_or("not SIG:DO, such as USR1:reload")?;
     let from = signal(from)?;
-    let order = match ORDERS.iter().find(|(word, _)| word.eq_ignore_ascii_case(to)) {
+    let word = to.to_ascii_lowercase();
+    let order = match ORDERS.iter().find(|(known, _)| *known == word) {
         Some((_, order)) => *order,
         None => Order::As(
             to.parse().map_err(|_| format!("cannot do {to:?}; accepted are reload, stop, ignore, or a signal to pass on such as QUIT"))?,
