@@ -26,12 +26,15 @@ const SHELLS: &[Shell] = &[
     Shell { name: "fish", completion: fish::completion, ask: ask_fish, hands_over: true },
 ];
 
-/// As readline splits a line up to the cursor: at blanks, and = and : are words of their own.
+/// As readline splits a line up to the cursor: at blanks, and = and : are words of their own. So is @, unless
+/// bash-completion has changed that.
 const BASH_DRIVER: &str = r#"
 source "$1"
 COMP_LINE=$2 COMP_POINT=${#2} COMP_TYPE=9 COMP_KEY=9 COMP_WORDS=()
 rest=$COMP_LINE
-while [[ $rest =~ ^[[:space:]]*([=:]+|[^[:space:]=:]+) ]]; do
+breaks='=:'
+[[ $COMP_WORDBREAKS != *@* ]] || breaks+=@
+while [[ $rest =~ ^[[:space:]]*([$breaks]+|[^[:space:]$breaks]+) ]]; do
     COMP_WORDS+=("${BASH_REMATCH[1]}")
     rest=${rest#"${BASH_REMATCH[0]}"}
 done
@@ -42,13 +45,13 @@ _socketmaster socketmaster "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}" 2>/dev/null
 "#;
 
 fn ask_bare_bash(file: &Path, line: &str) -> Command {
-    bash(BASH_DRIVER, file, line)
+    bash(&format!("COMP_WORDBREAKS=$' \\t\\n\"\\'><=;|&(:@'\n{BASH_DRIVER}"), file, line)
 }
 
 /// With bash-completion, the package, as far as it is there.
 fn ask_bash(file: &Path, line: &str) -> Command {
     let library = "/usr/share/bash-completion/bash_completion";
-    bash(&format!("source {library} || exit\n{BASH_DRIVER}"), file, line)
+    bash(&format!("source {library} || exit\nCOMP_WORDBREAKS=$' \\t\\n\"\\'><=;|&(:'\n{BASH_DRIVER}"), file, line)
 }
 
 fn bash(script: &str, file: &Path, line: &str) -> Command {
@@ -220,6 +223,16 @@ fn listeners_are_offered_up_to_what_only_the_user_knows() {
     assert_offered("socketmaster -listen=t", &["tcp4://", "tcp6://", "tcp://"]);
     assert_offered("socketmaster -listen n", &["none"]);
     assert_offered("socketmaster -listen=none -listen unix://", &["///", "//@"]);
+}
+
+#[test]
+fn what_readline_has_split_off_a_word_is_not_offered_again() {
+    // bash alone splits at @ too, and then nothing is left to offer.
+    for (shell, rest) in SHELLS.iter().zip(["", "//@"]) {
+        if let Some(offered) = offered_for(shell, OPTIONS, "socketmaster -listen unix://@") {
+            assert_eq!(offered, [rest], "{}", shell.name);
+        }
+    }
 }
 
 #[test]

@@ -141,7 +141,7 @@ _socketmaster() {
     local words=() starts=() indices=() position=0 start rest i
     COMPREPLY=()
 
-    # Readline splits words at = and : as well: here they are put together again.
+    # Readline splits words at =, : and @ as well: here they are put together again.
     for ((i = 0; i <= COMP_CWORD; i++)); do
         rest=${COMP_LINE:position}
         rest=${rest#"${rest%%[![:space:]]*}"}
@@ -157,10 +157,11 @@ _socketmaster() {
     local cur=${COMP_LINE:starts[last]:COMP_POINT-starts[last]}
 
     # Readline replaces only what follows the last of these.
-    local breaks='' kept=''
-    [[ $COMP_WORDBREAKS != *=* ]] || breaks+='='
-    [[ $COMP_WORDBREAKS != *:* ]] || breaks+=':'
-    [[ ! $breaks || $cur != *[$breaks]* ]] || kept=${cur%"${cur##*[$breaks]}"}
+    local breaks='' kept='' character
+    for character in = : @; do
+        [[ $COMP_WORDBREAKS != *"$character"* ]] || breaks+=$character
+    done
+    [[ ! $breaks || $cur != *["$breaks"]* ]] || kept=${cur%"${cur##*["$breaks"]}"}
 
     local word name value command=''
     for ((i = 1; i < last; i++)); do
