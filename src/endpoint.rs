@@ -134,7 +134,7 @@ pub const SCHEMES: &[Scheme] = &[
     Scheme {
         name: "systemd",
         form: "systemd: or systemd:NAME",
-        does: "all sockets that a systemd socket unit offers, in their order and with their names, or those of that name",
+        does: "all sockets that a socket unit of systemd offers and no other listener names, in their order and with their names; or those of that name",
         kind: Kind::Activated,
     },
 ];

@@ -3,8 +3,8 @@
 
 mod architecture;
 mod bad_input;
-mod control;
 mod completions;
+mod control;
 mod faults_of_the_original;
 mod handover;
 #[allow(dead_code)]

@@ -11,9 +11,6 @@ use crate::harness::{free_dir, skip};
 
 const README: &str = include_str!("../README.md");
 
-/// Options of which the manual page tells before the table has them: the control socket is being built.
-const ANNOUNCED: &[&str] = &["control", "s", "json"];
-
 fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -95,7 +92,7 @@ fn every_option_that_the_readme_shows_exists() {
 fn every_option_that_the_manual_page_shows_exists() {
     let page = plain(&manual_page());
     let shown = options_shown(&page);
-    let unknown: Vec<&str> = shown.iter().copied().filter(|name| !is_option(name) && !ANNOUNCED.contains(name)).collect();
+    let unknown: Vec<&str> = shown.iter().copied().filter(|name| !is_option(name)).collect();
     assert_eq!(unknown, [""; 0]);
     assert!(shown.contains(&"stop-signal"), "the search finds nothing: {shown:?}");
 }

@@ -65,13 +65,15 @@ _socketmaster_list() {
 _socketmaster_value() {
     local prefix=$2 value=$3
     case $1 in
-        listen) compopt -o nospace 2>/dev/null; _socketmaster_offer tcp:// tcp4:// tcp6:// unix:/// unix://@ udp:// udp4:// udp6:// unixgram:/// unixgram://@ fd:// none ;;
+        listen) compopt -o nospace 2>/dev/null; _socketmaster_offer tcp:// tcp4:// tcp6:// unix:/// unix://@ udp:// udp4:// udp6:// unixgram:/// unixgram://@ fd:// systemd: none ;;
         command) _socketmaster_generated -c -f ;;
         dir) _socketmaster_generated -d ;;
         user) _socketmaster_user ;;
         stop-signal) _socketmaster_offer HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ;;
         signal) _socketmaster_pair HUP INT QUIT USR1 USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR -- reload stop ignore HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ;;
         handoff) _socketmaster_list einhorn-fds systemd server-starter ;;
+        control) _socketmaster_generated -f ;;
+        s) _socketmaster_offer reload status stop ;;
     esac
 }
 
@@ -97,8 +99,8 @@ _socketmaster_program() {
 }
 
 _socketmaster() {
-    local options='listen command dir user start stop-signal stop-timeout signal group ok handoff env prefix syslog help h version'
-    local valued=' listen command dir user start stop-signal stop-timeout signal ok handoff env '
+    local options='listen command dir user start stop-signal stop-timeout signal group ok handoff env prefix syslog control s json help h version'
+    local valued=' listen command dir user start stop-signal stop-timeout signal ok handoff env control s '
     local words=() starts=() indices=() position=0 start rest i
     COMPREPLY=()
 

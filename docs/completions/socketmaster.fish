@@ -17,7 +17,7 @@ function __socketmaster_words
         end
         set -e words[1]
         set -l pair (string split -m 1 -- = (string replace -r -- '^--?' '' $word))
-        if not set -q pair[2]; and contains -- $pair[1] listen command dir user start stop-signal stop-timeout signal ok handoff env
+        if not set -q pair[2]; and contains -- $pair[1] listen command dir user start stop-signal stop-timeout signal ok handoff env control s
             set -a pair $words[1]
             set -e words[1]
         end
@@ -66,6 +66,7 @@ function __socketmaster_listeners
         unixgram:/// 'a datagram socket at an absolute path, or with an abstract name' \
         unixgram://@ 'a datagram socket at an absolute path, or with an abstract name' \
         fd:// 'a socket that the master has inherited as descriptor N' \
+        systemd: 'all sockets that a socket unit of systemd offers and no other listener names, in their order and with their names; or those of that name' \
         none 'no socket'
 end
 
@@ -136,5 +137,8 @@ complete -c socketmaster -n __socketmaster_options -o handoff -x -a '(__socketma
 complete -c socketmaster -n __socketmaster_options -o env -x -d 'another variable, {fd} {addr} {uri} filled in'
 complete -c socketmaster -n __socketmaster_options -o prefix -d '[pid] before each line of the workers\' output'
 complete -c socketmaster -n __socketmaster_options -o syslog -d 'log to syslog, the workers\' output too'
+complete -c socketmaster -n __socketmaster_options -o control -r -F -d 'control socket: a path or @NAME'
+complete -c socketmaster -n __socketmaster_options -o s -x -a '(__socketmaster_verbs)' -d 'ask the master behind -control: reload, status, stop'
+complete -c socketmaster -n __socketmaster_options -o json -d 'with -s: the answer as JSON'
 complete -c socketmaster -n __socketmaster_options -o help -o h -d 'this screen; --help: everything'
 complete -c socketmaster -n __socketmaster_options -o version -d 'print the version'

@@ -21,7 +21,7 @@ pub fn screen() -> String {
     for (usage, help) in rows {
         page.push_str(&format!("  {usage:column$}  {help}\n"));
     }
-    page.push_str("\n...: may be repeated. [...]: default. HUP reloads, TERM stops.\n");
+    page.push_str("...: may be repeated. [...]: default. HUP reloads, TERM stops.\n");
     page
 }
 

@@ -192,10 +192,6 @@ const DESCRIPTION: &[Part] = &[
 ];
 
 const LISTENERS: &[Part] = &[
-    Is(
-        "systemd:",
-        "All sockets that systemd has passed to the master, in their order; `LISTEN_FDNAMES` names them. `systemd:NAME` is those of that name.",
-    ),
     Says(
         "Sockets are opened in the order of the options, with SO_REUSEADDR and never with SO_REUSEPORT, before a user is changed and before anything is started. \
          The address really bound is noted. One that cannot be opened ends socketmaster with 1.",
@@ -226,7 +222,7 @@ const HAND_OVER: &[Part] = &[
     On("Limits", "Resource limits, niceness and the score of the OOM killer as the master has them."),
     On(
         "Environment",
-        "The master's, less what speaks of another life: `SOCKETMASTER_*`, `EINHORN_*`, `SERVER_STARTER_*`, `WATCHDOG_*`, `NOTIFY_SOCKET`, \
+        "The master's, less what speaks of another life: `SOCKETMASTER_*`, `EINHORN_*`, `SERVER_STARTER_*`, `WATCHDOG_*`, `NOTIFY_SOCKET`, `FDSTORE`, \
          `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` and `LISTEN_PIDFDID`. Then come the variables of the chosen protocols, then those of -env.",
     ),
     Says("The program is looked up, the directory entered and the environment made anew at each start."),
@@ -292,7 +288,7 @@ const SYSTEMD: &[Part] = &[
     Says("Where NOTIFY_SOCKET is set the master tells the service manager, as `sd_notify`(3) has it:"),
     Is("READY=1", "Generation 1 is current, and again at the end of each reload, failed or not."),
     Is("RELOADING=1", "A reload begins; `MONOTONIC_USEC` comes with it."),
-    Is("STOPPING=1", "The master has been told to stop."),
+    Is("STOPPING=1", "Nothing will be started any more."),
     Is("STATUS=", "One line, such as `generation 3 serves (pid 812)`, with the reason if the last reload has failed."),
     Says("Sockets of a socket unit are taken with `-listen=systemd:`, all or by name: see LISTENERS."),
     Says(

@@ -1,6 +1,7 @@
 //! What can be offered for an option's value, from the tables that the parser reads it by.
 
 use crate::cli::options::{Kind, Opt, Values};
+use crate::control::REQUESTS;
 use crate::endpoint::SCHEMES;
 use crate::handoff::PROTOCOLS;
 use crate::ids::Signal;
@@ -10,14 +11,8 @@ use crate::signals::{ORDERS, Order, SignalTable};
 pub type Word = (String, String);
 
 /// The requests to a running master, and what each does.
-const VERBS: &[(&str, &str)] = &[
-    ("reload", "reloads, waits for the end of that reload, and fails if it has failed"),
-    ("status", "shows generations, workers, listeners and the last reload"),
-    ("stop", "stops like TERM, and waits for the end"),
-];
-
 pub fn verbs() -> Vec<Word> {
-    VERBS.iter().map(|(word, does)| ((*word).to_owned(), (*does).to_owned())).collect()
+    REQUESTS.iter().map(|request| (request.word.to_owned(), request.does.to_owned())).collect()
 }
 
 /// How a listener can begin, each beginning once; `none` last.
