@@ -5,7 +5,7 @@
 #![no_main]
 #![deny(unsafe_code)]
 
-#[cfg(all(target_env = "musl", target_pointer_width = "64"))]
+#[cfg(target_env = "musl")]
 #[allow(unsafe_code)]
 mod unwind;
 

@@ -43,3 +43,15 @@ never_called! {
     _Unwind_SetGR
     _Unwind_SetIP
 }
+
+/// What the ABI for 32-bit ARM has besides.
+#[cfg(target_arch = "arm")]
+mod ehabi {
+    never_called! {
+        _Unwind_VRS_Get
+        _Unwind_VRS_Set
+        __aeabi_unwind_cpp_pr0
+        __aeabi_unwind_cpp_pr1
+        __gnu_unwind_frame
+    }
+}

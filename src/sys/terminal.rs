@@ -13,9 +13,11 @@ pub struct Terminal(());
 impl Terminal {
     /// `None` where there is no terminal, or another process, a shell say, leads its session.
     pub fn of_our_session() -> Option<Terminal> {
-        // SAFETY: tcgetsid(3) and getpid(2) take plain numbers.
-        let leader = unsafe { libc::tcgetsid(libc::STDIN_FILENO) == libc::getpid() };
-        (std::io::stdin().is_terminal() && leader).then_some(Terminal(()))
+        let terminal = std::io::stdin().is_terminal();
+        // Both, since where the ioctl behind it is only emulated, tcgetsid(3) may answer anything.
+        // SAFETY: getpid(2), getsid(2) and tcgetsid(3) take plain numbers.
+        let leader = unsafe { [libc::getsid(0), libc::tcgetsid(libc::STDIN_FILENO)] == [libc::getpid(); 2] };
+        (terminal && leader).then_some(Terminal(()))
     }
 
     /// Makes this worker's group the foreground one. Best effort: the terminal may have gone.

@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::libc::{self, c_int};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::SigSet;
+use nix::sys::time::TimeSpec;
 use nix::unistd::{ForkResult, fork};
 
 /// What the command line of the kernel has SOCKETMASTER_LISTEN say.
@@ -84,6 +85,8 @@ fn serve(app: &str) -> Result<u8, String> {
     // The other generation may be faster.
     listener.set_nonblocking(true).map_err(|error| format!("fd 3: {error}"))?;
     loop {
+        // Where a client always waits already, ppoll(2) returns without a look at signals: this one waits for nothing else.
+        let _ = ppoll(&mut [], Some(TimeSpec::new(0, 0)), Some(SigSet::empty()));
         let waited = ppoll(&mut [PollFd::new(listener.as_fd(), PollFlags::POLLIN)], None, Some(SigSet::empty()));
         let come = COME.load(Ordering::Relaxed);
         if come & bit(libc::SIGTERM) != 0 {

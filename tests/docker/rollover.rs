@@ -78,6 +78,18 @@ fn a_reload_finds_the_new_release_below_a_mounted_directory() {
     container.wait_output("release 2", SOON);
 }
 
+#[test]
+fn docker_exec_asks_for_a_reload_and_hears_how_it_went() {
+    let Some(image) = programs() else { return };
+    let container = image.run("--read-only --cap-drop=ALL --user=65534:65534", "-control=@app -start=20 -- /hello");
+    container.wait_note("generation 1: current", SOON);
+    let reload = container.exec("/socketmaster -control=@app -s reload");
+    assert!(String::from_utf8_lossy(&reload.stdout).starts_with("generation 2 serves after 0.0"), "{reload:?}");
+    assert_eq!(reload.status, exited(0));
+    let nobody = container.exec("/socketmaster -control=@other -s reload");
+    assert_eq!(nobody.status, exited(1));
+}
+
 /// The negative controls: what a deploy without HUP is.
 #[test]
 fn the_load_from_outside_sees_a_container_that_stops() {

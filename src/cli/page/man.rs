@@ -294,7 +294,7 @@ const SYSTEMD: &[Part] = &[
     Says(
         "Where FDSTORE is set, each listener that socketmaster has opened itself is kept in the unit's descriptor store, \
          and taken from there again after a crash or `systemctl restart`: clients wait and are not refused. \
-         Unix paths are left in place at the end then. systemd sets the variable from version 254 on where the unit has `FileDescriptorStoreMax=`; \
+         Unix paths are left in place at the end then, and clients that come while the unit stops wait until it has stopped. systemd sets the variable from version 254 on where the unit has `FileDescriptorStoreMax=`; \
          the unit below sets it for older ones.",
     ),
     Says(
