@@ -34,7 +34,7 @@ pub const RELEASED: &str = "2026-11-22";
 const USAGE: &str = "\
 Usage: socketmaster [options] -command=PATH [-- ARG...]
        socketmaster [options] -- PATH [ARG...]
-       socketmaster -control=ADDR -s=VERB
+       socketmaster -control=ADDR -s=VERB [-json]
 ";
 
 const SUMMARY: &str = "Opens the listening sockets, keeps them open, and hands them to the program as descriptors 3, 4 and so on. \
