@@ -20,7 +20,6 @@ LINK          = $(if $(filter x86_64-%-musl aarch64-%-musl,$(TARGET)),-Clink-arg
 TARGETS       ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf
 WORKFLOW_TOOLS = check-jsonschema==0.39.0 zizmor==1.32.0
 CYCLONEDX      = 0.5.9
-CARGO_DEB      = 3.8.0
 DEB_TARGETS    = x86_64-unknown-linux-musl aarch64-unknown-linux-musl arm-unknown-linux-musleabihf
 
 # As Docker names them. Static programs only: nothing else is in the image.
@@ -113,11 +112,7 @@ check-reproducible: ## builds twice from clones in different directories and com
 
 .PHONY: deb
 deb: ## Debian packages of the binaries in dist/: amd64, arm64 and armhf, the last of them ARMv6
-	@cargo deb --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-deb@$(CARGO_DEB)
-	for target in $(DEB_TARGETS); do \
-	  install -D dist/socketmaster-$(VERSION)-$$target target/deb/$$target/release/socketmaster && \
-	  CARGO_TARGET_DIR=target/deb $(CARGO) deb --quiet --no-build --no-strip --compress-type xz --target $$target --output dist/ || exit 1; \
-	done
+	scripts/deb $(DEB_TARGETS)
 	ls -l dist/*.deb
 
 .PHONY: check-workflows
