@@ -70,7 +70,7 @@ bench: build ## what it costs, beside bare system calls and its peers; ROWS=star
 lint: ## formatting, clippy with warnings as errors, dependencies, generated pages
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test docker -- -D warnings
+	$(CARGO) clippy --locked --test docker --test deb -- -D warnings
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) run --quiet --locked --example pages
 	git diff --exit-code README.md docs
@@ -114,6 +114,12 @@ check-reproducible: ## builds twice from clones in different directories and com
 deb: ## Debian packages of the binaries in dist/: amd64, arm64 and armhf, the last of them ARMv6
 	scripts/deb $(DEB_TARGETS)
 	ls -l dist/*.deb
+
+# More threads than processors, since the tests wait for machines that boot.
+.PHONY: test-deb
+test-deb: deb ## the packages on Debian 12 and 13 with systemd; needs root, docker, debootstrap, lintian, and the binaries in dist/
+	$(CARGO) build --locked --target $(TARGET) --example worker --example hello --example client
+	SOCKETMASTER_PACKAGES=$(CURDIR)/dist $(CARGO) test --locked --target $(TARGET) --test deb -- --test-threads=4
 
 .PHONY: check-workflows
 check-workflows: ## the workflows against their schema, and zizmor's opinion of them

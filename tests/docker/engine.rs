@@ -40,7 +40,7 @@ pub fn docker(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
 }
 
 /// Names are the machine's, and so are those of another run beside this one.
-fn new_name() -> String {
+pub fn new_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("socketmaster-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -200,13 +200,7 @@ impl Container {
     /// Puts it under load from inside, and returns when the first answers have come.
     #[track_caller]
     pub fn load(&self, uri: &str) -> LoadInside {
-        let mut command = Command::new("docker");
-        command.args(["exec", "--interactive", &self.name, "/client", uri]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut client = command.spawn().expect("docker");
-        let stop = client.stdin.take();
-        let mut load = LoadInside { client, stop };
-        load.wait_until_under_way();
-        load
+        LoadInside::begin(&self.name, uri)
     }
 }
 
@@ -237,6 +231,18 @@ pub struct LoadInside {
 }
 
 impl LoadInside {
+    /// Asks the server at `uri` by the container's `/client`, and returns when the first answers have come.
+    #[track_caller]
+    pub fn begin(container: &str, uri: &str) -> LoadInside {
+        let mut command = Command::new("docker");
+        command.args(["exec", "--interactive", container, "/client", uri]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut client = command.spawn().expect("docker");
+        let stop = client.stdin.take();
+        let mut load = LoadInside { client, stop };
+        load.wait_until_under_way();
+        load
+    }
+
     /// Ends it; that no request has failed is part of the test. How many different answers there were.
     #[track_caller]
     pub fn assert_no_failure(self) -> usize {

@@ -1,0 +1,97 @@
+//! `systemctl reload`: it ends when the new generation serves, fails when that does not, and no client notices.
+
+use crate::machine::{Machine, Release, With};
+
+const RELOADS: u32 = 10;
+
+#[test]
+fn ten_reloads_under_load_fail_nobody() {
+    for machine in Machine::each() {
+        machine.start_app("");
+        let master = machine.main_pid("app");
+        let load = machine.load();
+        for generation in 2..=RELOADS + 1 {
+            machine.ok("systemctl reload socketmaster@app");
+            let status = machine.show("app", "StatusText");
+            assert!(status.starts_with(&format!("generation {generation} serves")), "{status}");
+        }
+        let answers = load.assert_no_failure();
+        assert!(answers > RELOADS as usize / 2, "the load has met {answers} generations only");
+        assert_eq!((machine.main_pid("app"), machine.show("app", "NRestarts")), (master, "0".into()));
+        let shown = machine.ok("systemctl status --no-pager socketmaster@app");
+        assert!(shown.contains(&format!("Status: \"generation {} serves (pid ", RELOADS + 1)), "{shown}");
+    }
+}
+
+#[test]
+fn a_reload_with_a_broken_program_fails_and_touches_nothing() {
+    for machine in Machine::each() {
+        machine.start_app("");
+        let workers = machine.workers("app");
+        let load = machine.load();
+        let no_program: &[(&str, &str)] = &[
+            ("exits at once", "printf '#!/bin/sh\\nexit 3\\n' >/srv/new && chmod 755 /srv/new"),
+            ("cannot be executed", "head -c 100 /hello >/srv/new && chmod 644 /srv/new"),
+            ("is not there", "rm /srv/app"),
+        ];
+        for (what, deploy) in no_program {
+            machine.ok(&format!("{deploy}; [ ! -e /srv/new ] || mv /srv/new /srv/app"));
+            assert!(!machine.succeeds("systemctl reload socketmaster@app"), "a program that {what}");
+            assert_eq!(machine.workers("app"), workers, "a program that {what}");
+            assert_eq!(machine.show("app", "ActiveState"), "active", "a program that {what}");
+            let status = machine.show("app", "StatusText");
+            assert!(status.starts_with("generation 1 serves") && status.contains("reload failed"), "{status}");
+        }
+        // A good one goes in again.
+        machine.ok("install --mode=755 /hello /srv/new && mv /srv/new /srv/app");
+        machine.ok("systemctl reload socketmaster@app");
+        assert_eq!(load.assert_no_failure(), 2, "the first generation and the one that works");
+        assert_ne!(machine.workers("app"), workers);
+    }
+}
+
+#[test]
+fn with_the_drop_in_for_notify_reload_systemd_waits_for_the_new_generation() {
+    let Some(machine) = Machine::boot(Release::Trixie, With::Package) else { return };
+    machine.ok("install -D -m 644 /usr/share/doc/socketmaster/examples/notify-reload.conf \
+         /etc/systemd/system/socketmaster@app.service.d/notify-reload.conf && systemctl daemon-reload");
+    machine.start_app("SOCKETMASTER_START=1000");
+    assert_eq!([machine.show("app", "Type"), machine.show("app", "ExecReload")], ["notify-reload", ""]);
+    let load = machine.load();
+    for generation in 2..=3 {
+        machine.ok("systemctl reload socketmaster@app");
+        let status = machine.show("app", "StatusText");
+        assert!(status.starts_with(&format!("generation {generation} serves")), "one reload each, and over: {status}");
+    }
+    load.assert_no_failure();
+    // What the drop-in warns of: the protocol knows no failure.
+    machine.ok("printf '#!/bin/sh\\nexit 3\\n' >/srv/new && chmod 755 /srv/new && mv /srv/new /srv/app");
+    machine.ok("systemctl reload socketmaster@app");
+    assert!(machine.show("app", "StatusText").contains("reload failed"));
+}
+
+/// The negative control: what units with a plain HUP do.
+#[test]
+fn a_reload_by_kill_returns_before_the_new_generation_serves() {
+    for machine in Machine::each() {
+        machine.drop_in("app", "ExecReload=\nExecReload=/bin/kill -HUP $MAINPID");
+        machine.start_app("SOCKETMASTER_START=600000");
+        machine.ok("systemctl reload socketmaster@app");
+        let status = machine.show("app", "StatusText");
+        assert!(!status.starts_with("generation 2 serves"), "{status}");
+    }
+}
+
+#[test]
+fn a_reload_that_outlasts_the_unit_s_patience_fails_and_the_service_stays() {
+    for machine in Machine::each() {
+        machine.drop_in("app", "TimeoutStartSec=1");
+        machine.start_app("SOCKETMASTER_START=600000");
+        let load = machine.load();
+        assert!(!machine.succeeds("systemctl reload socketmaster@app"));
+        assert_eq!(machine.show("app", "ActiveState"), "active");
+        assert!(machine.answers());
+        // The candidate serves already, and stays one: it is the client that has been ended, and not the reload.
+        load.assert_no_failure();
+    }
+}
