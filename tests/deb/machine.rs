@@ -5,10 +5,10 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::OnceLock;
 use std::thread;
 
-use crate::engine::{Image, LoadInside, docker, new_name};
+use crate::engine::{LoadInside, docker, new_name};
 use crate::harness::{SOON, eventually, fixture, skip};
 
 /// Debian's releases that the package is for.
@@ -94,35 +94,11 @@ fn engine_answers() -> bool {
     answer.as_ref().map_err(|why| skip(why)).is_ok()
 }
 
-/// What is on a machine when it boots, beside `/client`, `/hello`, `/worker` and `/socketmaster.deb`.
+/// What is on a machine beside `/client`, `/hello`, `/worker` and `/socketmaster.deb`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum With {
     Nothing,
-    /// Installed while no systemd ran, as in a Dockerfile.
     Package,
-}
-
-/// Made once for all tests that run at the time.
-#[track_caller]
-fn image(release: Release, with: With) -> Option<Arc<Image>> {
-    static SHARED: [Mutex<[Weak<Image>; 2]>; 2] = [const { Mutex::new([Weak::new(), Weak::new()]) }; 2];
-    if !engine_answers() {
-        return None;
-    }
-    let package = package_for(own_architecture())?;
-    let mut shared = SHARED[release as usize].lock().unwrap_or_else(PoisonError::into_inner);
-    let shared = &mut shared[with as usize];
-    let image = shared.upgrade().unwrap_or_else(|| {
-        let mut dockerfile = format!("FROM {}\nCOPY hello client worker socketmaster.deb /\n", release.image());
-        if with == With::Package {
-            dockerfile += "RUN dpkg --install /socketmaster.deb\n";
-        }
-        let [worker, hello, client] = ["worker", "hello", "client"].map(fixture);
-        let files = [("worker", &*worker), ("hello", &hello), ("client", &client), ("socketmaster.deb", &package)];
-        Arc::new(Image::build(&dockerfile, &files))
-    });
-    *shared = Arc::downgrade(&image);
-    Some(image)
 }
 
 /// A machine that has booted. It has no network but its own loopback, where root alone may use ports below 1024. It goes
@@ -130,7 +106,6 @@ fn image(release: Release, with: With) -> Option<Arc<Image>> {
 pub struct Machine {
     pub release: Release,
     name: String,
-    _image: Arc<Image>,
 }
 
 impl Machine {
@@ -141,6 +116,8 @@ impl Machine {
         "--sysctl=net.ipv4.ip_unprivileged_port_start=1024",
         "--cgroupns=private",
         "--cap-add=SYS_ADMIN",
+        // What another user's process has open and runs is asked of /proc.
+        "--cap-add=SYS_PTRACE",
         "--security-opt=seccomp=unconfined",
         "--security-opt=apparmor=unconfined",
         "--tmpfs=/run:exec,mode=755",
@@ -150,14 +127,21 @@ impl Machine {
 
     #[track_caller]
     pub fn boot(release: Release, with: With) -> Option<Machine> {
-        let image = image(release, with)?;
+        let image = bare(release)?;
+        let programs = ["client", "hello", "worker"].map(|name| (name, fixture(name)));
+        let package = ("socketmaster.deb", package_for(own_architecture())?);
+        let volumes = programs.into_iter().chain([package]).map(|(name, path)| format!("--volume={}:/{name}:ro", path.display()));
+        let volumes: Vec<String> = volumes.collect();
         let name = new_name();
-        let words = [&["create", "--name", &name], Self::OPTIONS, &[image.tag()], Self::INIT].concat();
-        docker(words);
+        let volumes: Vec<&str> = volumes.iter().map(String::as_str).collect();
+        docker([&["create", "--name", &name], Self::OPTIONS, &volumes, &[image], Self::INIT].concat());
         // From here on it is removed, whatever happens.
-        let machine = Machine { release, name, _image: image };
+        let machine = Machine { release, name };
         docker(["start", &machine.name]);
         machine.wait_until_up();
+        if with == With::Package {
+            machine.ok("dpkg --install /socketmaster.deb");
+        }
         println!("on {release:?}, {}", machine.name);
         Some(machine)
     }

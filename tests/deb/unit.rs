@@ -114,7 +114,7 @@ fn a_stop_of_a_program_that_term_ends_is_a_success() {
 fn a_start_that_fails_says_so() {
     for machine in Machine::each() {
         for (conf, why) in [
-            (None, "/etc/socketmaster/app.conf"),
+            (None, "Failed to load environment files"),
             (Some("SOCKETMASTER_LISTEN=tcp://127.0.0.1:80\nSOCKETMASTER_COMMAND=/srv/none\n"), "/srv/none"),
             (Some("SOCKETMASTER_LISTEN=nonsense\nSOCKETMASTER_COMMAND=/hello\n"), "nonsense"),
         ] {
