@@ -65,8 +65,8 @@ fn an_upgrade_leaves_instances_running() {
         let before = (machine.main_pid("app"), machine.workers("app"));
         let load = machine.load();
         machine.ok("dpkg-deb --raw-extract /socketmaster.deb /tmp/newer && sed -i 's/^Version: .*/&+newer/' /tmp/newer/DEBIAN/control && \
-             dpkg-deb --build /tmp/newer /socketmaster.deb");
-        machine.ok(INSTALL);
+             dpkg-deb --build /tmp/newer /tmp/newer.deb");
+        machine.ok("apt-get install --yes /tmp/newer.deb");
         assert!(machine.ok("dpkg-query --show --showformat='${Version}' socketmaster").ends_with("+newer"));
         assert_eq!((machine.main_pid("app"), machine.workers("app")), before);
         assert!(machine.ok(&format!("readlink /proc/{}/exe", before.0)).contains("(deleted)"), "the file is another one now");

@@ -34,7 +34,9 @@ fn a_program_of_an_unprivileged_user_serves_port_80_under_hardening() {
         assert_ne!(machine.ok(&format!("nsenter --target {worker} --mount -- stat --format=%i /tmp")), machine.ok("stat --format=%i /tmp"));
         let control = machine.ok("stat --format='%a %U' /run/socketmaster/app/control");
         assert_eq!(control, "600 root");
-        assert!(machine.ok("systemctl status --no-pager socketmaster@app").contains("Status: \"generation 1 serves (pid "));
+        assert!(
+            machine.ok("systemctl status --no-pager socketmaster@app").contains(&format!("Status: \"generation 1 (pid {worker}) serves"))
+        );
     }
 }
 
