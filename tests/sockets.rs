@@ -321,6 +321,27 @@ fn at_the_end_a_path_that_is_another_file_by_now_is_left() {
     UnixStream::connect(&path).and_then(|_| other.accept()).expect("the other one still serves");
 }
 
+/// Most file systems give a new file the number of the one that was removed last.
+#[test]
+fn at_the_end_a_path_of_the_same_inode_number_is_left_too() {
+    let dir = free_dir();
+    let path = dir.join("sock");
+    let worker = format!("exec 3<&-; exec {} ignore TERM signals --until INT", fixture("worker").display());
+    let mut master = listen_on(&[&format!("unix://{}", path.display())]).program("/bin/sh", ["-c", &worker]).spawn();
+    master.wait_output("ready", SOON);
+    master.signal(Signal::SIGTERM);
+    eventually("nobody listens", SOON, || UnixStream::connect(&path).is_err());
+    let made = |path: &Path| fs::symlink_metadata(path).and_then(|found| found.modified()).expect("a file");
+    eventually("the file system's clock goes on", SOON, || {
+        fs::write(dir.join("clock"), "tick").expect("a directory of our own");
+        made(&dir.join("clock")) > made(&path)
+    });
+    fs::remove_file(&path).expect("stale");
+    let other = UnixListener::bind(&path).expect("a free path");
+    assert_eq!(master.stop(Signal::SIGINT), exited(0));
+    UnixStream::connect(&path).and_then(|_| other.accept()).expect("the other one still serves");
+}
+
 #[test]
 fn a_path_that_has_gone_already_is_no_matter() {
     let dir = free_dir();

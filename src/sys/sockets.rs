@@ -59,14 +59,27 @@ impl HeldSocket {
 #[derive(Debug)]
 pub struct CreatedPath {
     path: PathBuf,
+    file: File,
+}
+
+/// With the time it was made: when nobody has it open any more, the next file may get its number.
+#[derive(PartialEq, Eq, Debug)]
+struct File {
     device: u64,
     inode: u64,
+    modified: (i64, i64),
+}
+
+impl File {
+    fn at(path: &Path) -> Option<File> {
+        let found = fs::symlink_metadata(path).ok()?;
+        Some(File { device: found.dev(), inode: found.ino(), modified: (found.mtime(), found.mtime_nsec()) })
+    }
 }
 
 impl CreatedPath {
     fn of(path: &Path) -> Option<CreatedPath> {
-        let made = fs::symlink_metadata(path).ok()?;
-        Some(CreatedPath { path: path.to_owned(), device: made.dev(), inode: made.ino() })
+        Some(CreatedPath { path: path.to_owned(), file: File::at(path)? })
     }
 
     fn leave(mut self) {
@@ -77,8 +90,7 @@ impl CreatedPath {
 
 impl Drop for CreatedPath {
     fn drop(&mut self) {
-        let same = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
-        if same {
+        if File::at(&self.path).is_some_and(|found| found == self.file) {
             // A directory that has become read-only keeps its socket: the next start finds it stale and replaces it.
             let _ = fs::remove_file(&self.path);
         }
