@@ -12,6 +12,8 @@ use crate::sys::notify::NotifySocket;
 
 /// A manager that reads so slowly gets the latest.
 const MOST_WAITING: usize = 64;
+/// systemd ignores a longer datagram, and READY=1 with it.
+const LONGEST_DATAGRAM: usize = 4096;
 
 /// The way up.
 #[derive(Debug)]
@@ -65,20 +67,26 @@ impl Manager {
         if self.waiting.len() >= MOST_WAITING {
             self.waiting.pop_front();
         }
-        self.waiting.push_back(format!("{turn}STATUS={status}"));
+        let mut text = format!("{turn}STATUS={status}");
+        let mut end = text.len().min(LONGEST_DATAGRAM);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        self.waiting.push_back(text);
         self.status = status;
     }
 
     /// Has this descriptor kept under this name beyond the master's life. FDPOLL=0, lest an error that a datagram socket
     /// reports counts as its end.
     pub fn keep(&self, name: &str, fd: BorrowedFd) -> io::Result<()> {
-        self.socket.send_with(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), fd)
+        self.socket.send_patiently(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), Some(fd))
     }
 
     /// Has all descriptors of these names closed, and returns when they are.
     pub fn forget(&self, names: &[&str]) -> io::Result<()> {
         for name in names {
-            self.socket.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))?;
+            self.socket.send_patiently(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None)?;
         }
         self.socket.barrier()
     }

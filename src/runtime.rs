@@ -99,7 +99,7 @@ impl Runtime {
             found.map_err(|error| notes.push(format!("cannot reach the service manager: {}", sockets::reason(&error)))).ok()
         });
         if let Some(manager) = manager.as_ref().filter(|_| store::is_there(&environment)) {
-            notes.extend(store::keep(&mut sockets, &listen, manager));
+            notes.extend(store::keep(&mut sockets, &listen, manager).err());
         }
         let untaken = activation::untaken(&listen, &offered).into_iter();
         notes.extend(

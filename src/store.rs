@@ -35,18 +35,17 @@ pub fn tidy(offered: &[Offered], taken: &[Option<i32>], environment: &[(OsString
     }
 }
 
-/// Puts the master's own listeners into the store. Whoever keeps a socket needs its path, too. The notes say what could
+/// Puts the master's own listeners into the store. Whoever keeps a socket needs its path, too. The error says what could
 /// not be kept.
-pub fn keep(held: &mut [HeldSocket], listen: &[Endpoint], manager: &Manager) -> Vec<String> {
-    let mut notes = Vec::new();
+pub fn keep(held: &mut [HeldSocket], listen: &[Endpoint], manager: &Manager) -> Result<(), String> {
     for (socket, endpoint) in held.iter_mut().zip(listen) {
         let (Some(name), Some(fd)) = (activation::store_name(&endpoint.address), socket.held()) else { continue };
-        match manager.keep(&name, fd) {
-            Ok(()) => socket.leave_path(),
-            Err(error) => {
-                notes.push(format!("cannot keep {} in the descriptor store: {}", endpoint.address, sockets::reason(&error)));
-            }
-        }
+        // No second try: a manager that does not listen would hold up the start once for each listener.
+        manager.keep(&name, fd).map_err(|error| {
+            let cause = sockets::reason(&error);
+            format!("cannot keep {} and what follows it in the descriptor store: {cause}", endpoint.address)
+        })?;
+        socket.leave_path();
     }
-    notes
+    Ok(())
 }

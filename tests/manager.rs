@@ -128,6 +128,22 @@ fn a_manager_that_does_not_read_holds_nothing_up_and_gets_the_latest_in_the_end(
 }
 
 #[test]
+fn a_failure_of_any_length_leaves_room_for_the_news() {
+    let manager = Manager::new();
+    let dir = free_dir();
+    make_program(&dir.join("app"), format!("#!/bin/sh\nexec {} signals\n", fixture("worker").display()));
+    let short = dir.join("app").display().to_string();
+    // As long as a path may be.
+    let long = format!("{}/{}app", dir.display(), "./".repeat((4090 - short.len()) / 2));
+    let master = manager.over(Setup::new()).arg("-start=0").program(long, [""; 0]).spawn();
+    master.wait_output("ready", SOON);
+    fs::remove_file(dir.join("app")).expect("it was made");
+    master.signal(Signal::SIGHUP);
+    let told = manager.wait("; last reload failed: generation 2: cannot execute ");
+    assert!(told.starts_with("READY=1\n"), "{told}");
+}
+
+#[test]
 fn a_program_hears_nothing_of_manager_and_store() {
     let manager = Manager::new();
     let dir = free_dir();
@@ -245,6 +261,40 @@ fn what_the_new_configuration_has_not_is_removed_before_anything_is_opened() {
     let next = serving(manager.again(Setup::new())).arg(format!("-listen=tcp4://0.0.0.0:{port}")).spawn();
     next.wait_output("ready", SOON);
     assert_eq!(manager.kept(), [format!("socketmaster+tcp4%3a//0.0.0.0%3a{port}")]);
+}
+
+/// More than the manager's socket takes at once.
+#[test]
+fn a_busy_manager_is_waited_for_until_it_has_removed_all() {
+    let manager = Manager::new();
+    let names: Vec<String> = (0..50).map(|number| format!("socketmaster+old{number}")).collect();
+    let offered = names.iter().map(|_| tcp()).collect();
+    let setup = serving(offering(manager.with_store(Setup::new()), names.iter().map(String::as_str), offered));
+    let master = manager.while_busy(|| {
+        let master = setup.spawn();
+        eventually("it waits, or goes on", SOON, || {
+            let status = fs::read_to_string(format!("/proc/{}/status", master.pid())).unwrap_or_default();
+            let waits = status.starts_with("Name:\tsocketmaster\n") && status.contains("State:\tS");
+            waits || !master.notes().is_empty()
+        });
+        master
+    });
+    master.wait_output("ready", SOON);
+    assert!(master.notes().iter().all(|note| !note.contains("cannot remove")), "{:#?}", master.notes());
+    let told = manager.told();
+    for name in names {
+        assert!(told.contains(&format!("FDSTOREREMOVE=1\nFDNAME={name}")), "{name}: {told:#?}");
+    }
+}
+
+#[test]
+fn a_manager_that_does_not_read_holds_up_the_start_once_and_not_for_each_listener() {
+    let dir = free_dir();
+    let _deaf = UnixDatagram::bind(dir.join("notify")).expect("a socket");
+    let setup = (0..60).fold(serving(Setup::new()), |setup, _| setup.arg("-listen=tcp://127.0.0.1:0"));
+    let master = setup.env("NOTIFY_SOCKET", dir.join("notify")).env("FDSTORE", "100").spawn();
+    master.wait_output("ready", SOON);
+    master.wait_note("cannot keep tcp://127.0.0.1:0 and what follows it in the descriptor store: timed out", SOON);
 }
 
 // ---- what it offers

@@ -15,7 +15,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use super::descriptors;
 use super::poll::Wait;
 
-/// How long a manager that has stopped listening may hold up the start.
+/// How long a manager that has stopped listening may hold up the start, each time that it is waited for.
 const PATIENCE_SECONDS: i64 = 5;
 
 /// A connection to the service manager.
@@ -41,15 +41,18 @@ impl NotifySocket {
         self.send_flagged(text, None, MsgFlags::MSG_DONTWAIT)
     }
 
-    /// Sends one datagram with a descriptor, and waits for room.
-    pub fn send_with(&self, text: &str, fd: BorrowedFd) -> io::Result<()> {
-        self.send_flagged(text, Some(fd), MsgFlags::empty())
+    /// Sends one datagram, with a descriptor if there is one, and waits for room; `TimedOut` where there is none for too long.
+    pub fn send_patiently(&self, text: &str, fd: Option<BorrowedFd>) -> io::Result<()> {
+        self.send_flagged(text, fd, MsgFlags::empty()).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::Error::from(io::ErrorKind::TimedOut),
+            _ => error,
+        })
     }
 
     /// Returns when the manager has worked off all that was sent before, sd_notify_barrier(3), or when it takes too long.
     pub fn barrier(&self) -> io::Result<()> {
         let (reader, writer) = descriptors::pipe()?;
-        self.send_with("BARRIER=1", writer.as_fd())?;
+        self.send_patiently("BARRIER=1", Some(writer.as_fd()))?;
         drop(writer);
         let mut wait = Wait::default();
         wait.closed([reader.as_fd()]);

@@ -76,6 +76,12 @@ impl Manager {
         firsts.filter(|line| line.ends_with("=1") && !line.starts_with("FDSTORE") && !line.starts_with("BARRIER")).collect()
     }
 
+    /// Hears nothing while this is done.
+    pub fn while_busy<T>(&self, done: impl FnOnce() -> T) -> T {
+        let _held = locked(&self.memory);
+        done()
+    }
+
     /// The names of what it keeps.
     pub fn kept(&self) -> Vec<String> {
         locked(&self.memory).store.iter().map(|(name, _)| name.clone()).collect()
@@ -119,6 +125,7 @@ pub fn offering<'a>(setup: Setup, names: impl Iterator<Item = &'a str>, fds: Vec
         .tune(move |command: &mut Command| inherit(command, fds.into_iter().zip(3..).collect()))
 }
 
+/// Like systemd it ignores a datagram of more than 4096 bytes.
 fn receive(socket: &UnixDatagram) -> Option<(String, Vec<OwnedFd>)> {
     let mut bytes = [0; 4096];
     let mut space = cmsg_space!([RawFd; 8]);
@@ -128,6 +135,7 @@ fn receive(socket: &UnixDatagram) -> Option<(String, Vec<OwnedFd>)> {
         Err(Errno::EAGAIN | Errno::EINTR) => return None,
         Err(errno) => panic!("recvmsg: {errno}, {:?}", ErrorKind::Other),
     };
+    let whole = !received.flags.contains(MsgFlags::MSG_TRUNC);
     let mut fds = Vec::new();
     for message in received.cmsgs().expect("room for all of them") {
         if let ControlMessageOwned::ScmRights(numbers) = message {
@@ -136,7 +144,7 @@ fn receive(socket: &UnixDatagram) -> Option<(String, Vec<OwnedFd>)> {
         }
     }
     let count = received.bytes;
-    Some((String::from_utf8_lossy(&bytes[..count]).into_owned(), fds))
+    whole.then(|| (String::from_utf8_lossy(&bytes[..count]).into_owned(), fds))
 }
 
 /// A barrier's descriptor is closed when this returns.
