@@ -36,7 +36,8 @@ impl Status<'_> {
             Phase::Warming { .. } => {
                 format!("reloading: {} warms up, {} serves", self.group(Role::Candidate), self.group(Role::Current))
             }
-            Phase::Stopping | Phase::Ended => match self.supervisor.workers().len() {
+            Phase::Ended => "ended".to_owned(),
+            Phase::Stopping => match self.supervisor.workers().len() {
                 1 => "stopping: waits for 1 worker".to_owned(),
                 count => format!("stopping: waits for {count} workers"),
             },
@@ -273,7 +274,8 @@ mod tests {
             line(&[Event::Boot, Event::Reload, died(102)]),
             "generation 1 (pid 101) serves; last reload failed: generation 2: pid 102 exited with status 1 after 1.00 s; generation 1 stays"
         );
-        assert_eq!(line(&[Event::Boot, stop]), "stopping: waits for 1 worker");
+        assert_eq!(line(&[Event::Boot, stop.clone()]), "stopping: waits for 1 worker");
+        assert_eq!(line(&[Event::Boot, stop, died(101)]), "ended");
     }
 
     #[test]
