@@ -183,6 +183,13 @@ impl Runtime {
                 control.flush();
                 if let Some(call) = control.next_call() {
                     ended = self.answer(call);
+                    // However much is asked, signals are heard in between.
+                    if ended.is_none()
+                        && let Some(received) = self.gate.next()
+                    {
+                        changed = received.signal == Signal::CHLD;
+                        ended = self.signal_came(received);
+                    }
                     continue;
                 }
             }
@@ -411,7 +418,7 @@ impl Runtime {
         if ready.first() == Some(&true) { self.gate.next() } else { None }
     }
 
-    /// Writes what is left, unless nobody reads it.
+    /// Writes what is left, unless nobody reads it, and removes what was made before who waits for the end hears of it.
     fn say_the_last_words(&mut self, status: u8) {
         if let Some(relay) = &mut self.relay {
             relay.drain_all(&mut self.log);
@@ -426,9 +433,9 @@ impl Runtime {
             }
         }
         self.tell_the_manager();
-        if let Some(control) = &mut self.control {
-            control.ended(&answer(true, &format!("ended with status {status}"), ""));
-            control.flush();
+        self.sockets.clear();
+        if let Some(control) = self.control.take() {
+            control.end(&answer(true, &format!("ended with status {status}"), ""));
         }
     }
 }

@@ -181,6 +181,43 @@ fn a_stop_is_passed_on_as_term_and_waited_for() {
     assert!(!scene.control().exists(), "the socket goes away with the master");
 }
 
+/// A script starts the next one right behind it. Many paths, since removing one takes no time to speak of.
+#[test]
+fn a_stop_is_answered_when_the_master_has_removed_what_it_made() {
+    let dir = free_dir();
+    let control = dir.join("control");
+    let listen = (0..200).map(|number| format!("-listen=unix://{}", dir.join(number.to_string()).display()));
+    let setup = listen.fold(Setup::new().arg("-start=0"), Setup::arg);
+    let master = setup.arg(format!("-control={}", control.display())).program(fixture("worker"), ["signals"]).spawn();
+    master.wait_output("ready", SOON);
+    let left = || fs::read_dir(&dir).expect("a directory").count();
+    assert_eq!(left(), 201);
+    let stream = UnixStream::connect(&control).expect("the master listens there");
+    stream.set_read_timeout(Some(SOON)).expect("a time");
+    (&stream).write_all(b"stop\n").expect("room");
+    assert_eq!(line(&stream), "{\"ok\":true,\"text\":\"ended with status 0\"}\n");
+    assert_eq!(left(), 0);
+    assert_eq!(UnixStream::connect(&control).map_err(|error| error.kind()).map(drop), Err(std::io::ErrorKind::NotFound));
+}
+
+#[test]
+fn however_much_is_asked_signals_are_heard_in_between() {
+    const REQUESTS: usize = 70;
+    let mut scene = Scene::new();
+    let stream = scene.call();
+    scene.is_well();
+    // All of it waits when the master goes on; a signal is taken at a time, and the first may come before the requests.
+    scene.master.signal(Signal::SIGSTOP);
+    (&stream).write_all("reload\n".repeat(REQUESTS).as_bytes()).expect("room");
+    scene.master.signal(Signal::SIGUSR1);
+    scene.master.signal(Signal::SIGTERM);
+    scene.master.signal(Signal::SIGCONT);
+    scene.master.wait_exit(SOON);
+    let notes = scene.master.notes();
+    let started = notes.iter().filter(|note| note.contains(": started, pid ")).count();
+    assert!(started < REQUESTS, "{started}");
+}
+
 #[test]
 fn while_it_stops_a_reload_is_refused_and_the_status_is_told() {
     become_stubborn(|scene| {

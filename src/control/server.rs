@@ -12,7 +12,7 @@ use crate::ids::Generation;
 use crate::sys::poll::Wait;
 use crate::sys::sockets::{self, CreatedPath, Peer};
 
-/// At once. Above this the one that has been idle longest makes room.
+/// At once. Above this the first of those that wait for no answer makes room.
 const MOST_CALLERS: usize = 64;
 /// No request is nearly as long.
 const LONGEST_LINE: usize = 4096;
@@ -21,7 +21,7 @@ const LONGEST_LINE: usize = 4096;
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    _path: Option<CreatedPath>,
+    path: Option<CreatedPath>,
     /// Given up for a moment to turn a caller away where no descriptor is left to hear it.
     spare: Option<OwnedFd>,
     /// Not even that: calls wait until something else happens.
@@ -64,7 +64,7 @@ impl Server {
     pub fn open(address: &UnixName) -> Result<Server, Error> {
         let (listener, path) = sockets::open_control(address)?;
         let spare = listener.as_fd().try_clone_to_owned().ok();
-        Ok(Server { listener, _path: path, spare, resting: false, callers: Vec::new(), next_id: 0 })
+        Ok(Server { listener, path, spare, resting: false, callers: Vec::new(), next_id: 0 })
     }
 
     /// Adds what there is to wait for: first the socket itself, then each caller.
@@ -176,8 +176,16 @@ impl Server {
         self.release(|awaited| matches!(awaited, Awaited::ReloadTo(_)), line);
     }
 
-    pub fn ended(&mut self, line: &str) {
+    /// Nobody can call any more. Who waits for the end hears of it when nothing is in the way of the next master.
+    pub fn end(mut self, line: &str) {
         self.release(|awaited| awaited == Awaited::End, line);
+        let Server { listener, path, spare, mut callers, .. } = self;
+        drop(path);
+        drop((listener, spare));
+        for caller in &mut callers {
+            // Into an empty buffer, or not at all.
+            let _ = caller.flush();
+        }
     }
 
     fn release(&mut self, which: impl Fn(Awaited) -> bool, line: &str) {
