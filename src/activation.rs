@@ -1,6 +1,7 @@
 //! Sockets that a service manager hands to the master, sd_listen_fds(3): those of a socket unit, for `systemd:`, and those
 //! that the master has itself put into the manager's store. Pure: which listener gets which descriptor.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 
@@ -38,7 +39,8 @@ pub fn offered(environment: &[(OsString, OsString)], pid: u32) -> Result<Vec<Off
         return Err(format!("LISTEN_PID is {receiver}, and this is {pid}: the sockets are another process's; a wrapper must exec"));
     }
     let names: Vec<String> = match variable("LISTEN_FDNAMES") {
-        Some(names) => names.to_string_lossy().split(':').map(str::to_owned).collect(),
+        // systemd has no such names, but they go into messages.
+        Some(names) => names.to_string_lossy().replace(char::is_control, "?").split(':').map(str::to_owned).collect(),
         None => vec!["unknown".to_owned(); count as usize],
     };
     if names.len() != count as usize {
@@ -65,7 +67,7 @@ pub fn expand(listen: Vec<Endpoint>, offered: &Result<Vec<Offered>, String>) -> 
         };
         let cannot = |cause: String| Error::cannot("listen on", endpoint.address.to_string(), cause);
         let offered = offered.as_ref().map_err(|cause| cannot(cause.clone()))?;
-        let from_units: Vec<&Offered> = offered.iter().filter(|socket| !socket.name.starts_with(STORE_PREFIX)).collect();
+        let from_units: Vec<&Offered> = offered.iter().filter(|socket| !is_stored(socket)).collect();
         let mut taken = from_units.iter().filter(|socket| match wanted {
             Some(name) => socket.name == *name,
             None => !named.contains(&socket.name),
@@ -88,10 +90,10 @@ pub fn expand(listen: Vec<Endpoint>, offered: &Result<Vec<Offered>, String>) -> 
     Ok(expanded)
 }
 
-/// Names of offered sockets that no listener of this configuration takes.
-pub fn untaken<'a>(listen: &[Endpoint], offered: &'a [Offered]) -> Vec<&'a str> {
+/// Names of offered sockets that no listener of this configuration takes, each once.
+pub fn untaken<'a>(listen: &[Endpoint], offered: &'a [Offered]) -> BTreeSet<&'a str> {
     let taken = |fd: i32| listen.iter().any(|endpoint| endpoint.address == Address::Inherited(fd));
-    let from_units = offered.iter().filter(|socket| !socket.name.starts_with(STORE_PREFIX));
+    let from_units = offered.iter().filter(|socket| !is_stored(socket));
     from_units.filter(|socket| !taken(socket.fd)).map(|socket| socket.name.as_str()).collect()
 }
 
@@ -159,6 +161,12 @@ mod tests {
     }
 
     #[test]
+    fn no_name_breaks_a_line() {
+        let told = offered(&environment(&[("LISTEN_FDS", "1"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "a\n\u{1b}[2J")]), 77);
+        assert_eq!(told, Ok(sockets(&["a??[2J"])));
+    }
+
+    #[test]
     fn what_is_not_offered_to_us_is_not_taken() {
         for (variables, cause) in [
             (&[][..], "LISTEN_FDS is not set"),
@@ -200,7 +208,7 @@ mod tests {
     #[test]
     fn offered_and_taken_by_nobody() {
         let listen = endpoints(&["fd://4", "tcp://:80"]);
-        assert_eq!(untaken(&listen, &sockets(&["a", "b", "socketmaster+x"])), ["a"]);
+        assert_eq!(untaken(&listen, &sockets(&["a", "b", "socketmaster+x", "a"])), BTreeSet::from(["a"]), "each name once");
     }
 
     #[test]
