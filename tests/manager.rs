@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::harness::manager::{Manager, offering};
-use crate::harness::{Inherited, Master, SOON, Setup, eventually, exited, fixture, free_dir, make_program, open_fds, send};
+use crate::harness::{Inherited, Master, SOON, Setup, eventually, exited, fixture, free_dir, make_program, open_fds, send, state_of};
 
 fn serving(setup: Setup) -> Setup {
     setup.arg("-start=0").program(fixture("worker"), ["serve"])
@@ -183,6 +183,8 @@ fn a_client_that_comes_while_the_master_is_dead_is_served_by_the_next_one() {
     master.signal(Signal::SIGKILL);
     master.wait_exit(SOON);
     send(worker, Signal::SIGKILL);
+    // In its last moment it may yet accept a client.
+    eventually("its worker is dead", SOON, || matches!(state_of(worker), None | Some('Z')));
 
     let mut client = TcpStream::connect(&address).expect("nobody is refused");
     let next = serving(manager.again(Setup::new())).spawn();
