@@ -1,7 +1,6 @@
 //! Sockets that a service manager hands to the master, sd_listen_fds(3): those of a socket unit, for `systemd:`, and those
 //! that the master has itself put into the manager's store. Pure: which listener gets which descriptor.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 
@@ -91,10 +90,15 @@ pub fn expand(listen: Vec<Endpoint>, offered: &Result<Vec<Offered>, String>) -> 
 }
 
 /// Names of offered sockets that no listener of this configuration takes, each once.
-pub fn untaken<'a>(listen: &[Endpoint], offered: &'a [Offered]) -> BTreeSet<&'a str> {
+pub fn untaken<'a>(listen: &[Endpoint], offered: &'a [Offered]) -> Vec<&'a str> {
     let taken = |fd: i32| listen.iter().any(|endpoint| endpoint.address == Address::Inherited(fd));
-    let from_units = offered.iter().filter(|socket| !is_stored(socket));
-    from_units.filter(|socket| !taken(socket.fd)).map(|socket| socket.name.as_str()).collect()
+    let mut names: Vec<&str> = Vec::new();
+    for socket in offered.iter().filter(|socket| !is_stored(socket) && !taken(socket.fd)) {
+        if !names.contains(&socket.name.as_str()) {
+            names.push(&socket.name);
+        }
+    }
+    names
 }
 
 /// The name under which a listener is kept in the store: its address as it was asked for. `None` for those that are not
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn offered_and_taken_by_nobody() {
         let listen = endpoints(&["fd://4", "tcp://:80"]);
-        assert_eq!(untaken(&listen, &sockets(&["a", "b", "socketmaster+x", "a"])), BTreeSet::from(["a"]), "each name once");
+        assert_eq!(untaken(&listen, &sockets(&["a", "b", "socketmaster+x", "a"])), ["a"], "each name once");
     }
 
     #[test]

@@ -98,8 +98,8 @@ impl Runtime {
         let manager = Manager::find(&environment).and_then(|found| {
             found.map_err(|error| notes.push(format!("cannot reach the service manager: {}", sockets::reason(&error)))).ok()
         });
-        if let Some(manager) = manager.as_ref().filter(|_| store::is_there(&environment)) {
-            notes.extend(store::keep(&mut sockets, &listen, manager).err());
+        if let Some(manager) = &manager {
+            notes.extend(store::keep(&mut sockets, &listen, manager, store::room(&environment)).err());
         }
         let untaken = activation::untaken(&listen, &offered).into_iter();
         notes.extend(
@@ -182,7 +182,7 @@ impl Runtime {
             if let Some(control) = &mut self.control {
                 control.flush();
                 if let Some(call) = control.next_call() {
-                    ended = self.answer(call);
+                    ended = self.obey(call);
                     // However much is asked, signals are heard in between.
                     if ended.is_none()
                         && let Some(received) = self.gate.next()
@@ -292,7 +292,7 @@ impl Runtime {
     }
 
     /// Does what was asked for at the control socket.
-    fn answer(&mut self, call: Call) -> Option<u8> {
+    fn obey(&mut self, call: Call) -> Option<u8> {
         let Call { caller, peer, verb } = call;
         let stopping = matches!(self.supervisor.phase(), Phase::Stopping | Phase::Ended);
         match (verb, self.control.as_mut()) {

@@ -10,9 +10,9 @@ use crate::handoff;
 use crate::notify::Manager;
 use crate::sys::sockets::{self, HeldSocket, Resolved};
 
-/// Whether there is a store: systemd says so by FDSTORE, with the number of descriptors that it takes.
-pub fn is_there(environment: &[(OsString, OsString)]) -> bool {
-    handoff::variable(environment, "FDSTORE").is_some_and(|most| most != "0")
+/// How many descriptors the store takes, which systemd tells by FDSTORE; 0 where there is none.
+pub fn room(environment: &[(OsString, OsString)]) -> usize {
+    handoff::variable(environment, "FDSTORE").and_then(|most| most.to_str()?.parse().ok()).unwrap_or(0)
 }
 
 /// What an earlier life of this master has left for each listener.
@@ -36,9 +36,9 @@ pub fn tidy(offered: &[Offered], taken: &[Option<i32>], environment: &[(OsString
 }
 
 /// Puts the master's own listeners into the store. Whoever keeps a socket needs its path, too. The error says what could
-/// not be kept.
-pub fn keep(held: &mut [HeldSocket], listen: &[Endpoint], manager: &Manager) -> Result<(), String> {
-    for (socket, endpoint) in held.iter_mut().zip(listen) {
+/// not be kept. What there is no `room` for is not tried: systemd would refuse it without a word.
+pub fn keep(held: &mut [HeldSocket], listen: &[Endpoint], manager: &Manager, room: usize) -> Result<(), String> {
+    for (socket, endpoint) in held.iter_mut().zip(listen).take(room) {
         let (Some(name), Some(fd)) = (activation::store_name(&endpoint.address), socket.held()) else { continue };
         // No second try: a manager that does not listen would hold up the start once for each listener.
         manager.keep(&name, fd).map_err(|error| {

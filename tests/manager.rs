@@ -211,6 +211,20 @@ fn without_a_store_nothing_is_kept_and_a_client_is_refused_meanwhile() {
 }
 
 #[test]
+fn what_the_store_has_no_room_for_is_not_sent_and_its_path_goes_with_the_master() {
+    let dir = free_dir();
+    let [first, second] = ["first", "second"].map(|name| dir.join(name));
+    let manager = Manager::new();
+    let listen = |path: &std::path::Path| format!("-listen=unix://{}", path.display());
+    let setup = manager.with_store(Setup::new()).env("FDSTORE", "1").arg(listen(&first)).arg(listen(&second));
+    let mut master = serving(setup).spawn();
+    master.wait_output("ready", SOON);
+    master.stop(Signal::SIGTERM);
+    assert_eq!(manager.kept().len(), 1, "{:#?}", manager.told());
+    assert_eq!([first.exists(), second.exists()], [true, false]);
+}
+
+#[test]
 fn a_kept_unix_socket_keeps_its_path_and_is_found_there() {
     let dir = free_dir();
     let path = dir.join("socket");

@@ -227,6 +227,8 @@ fn fails_and_then_works(master: &Master, reason: &str, cure: impl FnOnce()) {
     master.signal(SIGHUP);
     master.wait_note("generation 3: current", SOON);
     assert_ne!(only_child(master.pid()), current);
+    // Of the first and the third: from then on a signal finds what it is for.
+    master.wait_outputs("ready", 2, SOON);
 }
 
 #[test]

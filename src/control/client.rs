@@ -1,6 +1,6 @@
 //! The end of `-s`: one request, one answer.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use super::understood;
@@ -8,6 +8,9 @@ use crate::config::Ask;
 use crate::error::Error;
 use crate::sys::signals::Found;
 use crate::sys::sockets;
+
+/// The status of ten thousand workers is shorter; who listens there may be no master.
+const LONGEST_ANSWER: u64 = 16 * 1024 * 1024;
 
 /// Asks the master and prints its answer, on standard error where it is a refusal; the status to exit with.
 /// Waits for as long as the master takes.
@@ -31,7 +34,7 @@ fn exchange(stream: UnixStream, word: &str) -> io::Result<String> {
     // A master that refuses has closed its end already; the reason is to be read all the same.
     let sent = sockets::send(&stream, format!("{word}\n").as_bytes());
     let mut line = Vec::new();
-    match BufReader::new(stream).read_until(b'\n', &mut line) {
+    match BufReader::new(stream.take(LONGEST_ANSWER)).read_until(b'\n', &mut line) {
         Ok(0) => drop(sent?),
         read => drop(read?),
     }
