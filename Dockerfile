@@ -17,7 +17,7 @@ ARG REVISION
 ARG CREATED
 ARG SOURCE
 LABEL org.opencontainers.image.title="socketmaster" \
-      org.opencontainers.image.description="Keeps listening sockets open, restarts the program behind them without refusing a client, and is a correct PID 1" \
+      org.opencontainers.image.description="Restarts servers without refusing a client, and is a correct PID 1" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
