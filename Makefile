@@ -120,6 +120,7 @@ deb: ## Debian packages of the binaries in dist/: amd64, arm64 and armhf, the la
 test-deb: deb ## the packages on Debian 12 and 13 with systemd; needs root, docker, debootstrap, lintian, and the binaries in dist/
 	$(CARGO) build --locked --target $(TARGET) --example worker --example hello --example client
 	SOCKETMASTER_PACKAGES=$(CURDIR)/dist $(CARGO) test --locked --target $(TARGET) --test deb -- --test-threads=4
+	scripts/test-arm package
 
 .PHONY: check-workflows
 check-workflows: ## the workflows against their schema, and zizmor's opinion of them
