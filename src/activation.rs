@@ -92,8 +92,17 @@ pub fn expand(listen: Vec<Endpoint>, offered: &Result<Vec<Offered>, String>) -> 
 /// Names of offered sockets that no listener of this configuration takes, each once.
 pub fn untaken<'a>(listen: &[Endpoint], offered: &'a [Offered]) -> Vec<&'a str> {
     let taken = |fd: i32| listen.iter().any(|endpoint| endpoint.address == Address::Inherited(fd));
+    names(offered.iter().filter(|socket| !is_stored(socket) && !taken(socket.fd)))
+}
+
+/// Names of what the master has put into the store and has not taken from there again, each once.
+pub fn left_over<'a>(offered: &'a [Offered], taken: &[Option<i32>]) -> Vec<&'a str> {
+    names(offered.iter().filter(|socket| is_stored(socket) && !taken.contains(&Some(socket.fd))))
+}
+
+fn names<'a>(sockets: impl Iterator<Item = &'a Offered>) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
-    for socket in offered.iter().filter(|socket| !is_stored(socket) && !taken(socket.fd)) {
+    for socket in sockets {
         if !names.contains(&socket.name.as_str()) {
             names.push(&socket.name);
         }
@@ -120,7 +129,7 @@ pub fn store_name(address: &Address) -> Option<String> {
 }
 
 /// Whether this is the name of something that the master has put into the store.
-pub fn is_stored(socket: &Offered) -> bool {
+fn is_stored(socket: &Offered) -> bool {
     socket.name.starts_with(STORE_PREFIX)
 }
 

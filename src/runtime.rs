@@ -17,7 +17,7 @@ use crate::notify::Manager;
 use crate::relay::Relay;
 use crate::signals::{Meaning, SignalTable};
 use crate::status::{LastReload, Status};
-use crate::supervisor::{Action, Event, Failure, Phase, Supervisor, Turn};
+use crate::supervisor::{Action, Event, Failure, Note, Phase, Supervisor, Turn};
 use crate::sys::children::Change;
 use crate::sys::identity::Identity;
 use crate::sys::poll::Wait;
@@ -40,8 +40,10 @@ pub fn run(config: Config, found: Found, environment: Vec<(OsString, OsString)>)
     Ok(Runtime::prepare(config, found, environment)?.live())
 }
 
-/// What who waits for a reload hears at a stop.
-const RELOAD_OVERTAKEN: &str = "reload refused: stopping";
+/// What who wants a reload hears at a stop: what the log says.
+fn refusal() -> String {
+    answer(false, &Note::ReloadRefused.to_string(), "")
+}
 
 struct Runtime {
     supervisor: Supervisor,
@@ -52,8 +54,6 @@ struct Runtime {
     sockets: Vec<HeldSocket>,
     gate: SignalGate,
     log: Log,
-    /// What there is to say of the preparation.
-    notes: Vec<String>,
     relay: Option<Relay>,
     terminal: Option<Terminal>,
     stop_signal: Signal,
@@ -113,6 +113,10 @@ impl Runtime {
         }
         children::become_subreaper();
 
+        let mut log = Log::new(config.output == Output::Syslog);
+        for note in notes {
+            log.note(note);
+        }
         let listeners = sockets.iter().map(|socket| socket.listener.clone()).collect();
         let user = identity.as_ref().map_or_else(Vec::new, |identity| identity.environment.clone());
         let relay = match config.output {
@@ -130,8 +134,7 @@ impl Runtime {
                 found,
                 listeners_end: sockets.iter().map(|socket| socket.listener.fd + 1).max().unwrap_or(FIRST_FD),
             },
-            log: Log::new(config.output == Output::Syslog),
-            notes,
+            log,
             relay,
             terminal: Terminal::of_our_session(),
             stop_signal: config.policy.stop_signal,
@@ -153,9 +156,6 @@ impl Runtime {
     // ------------------------------------------------------------------------------------------------------------
 
     fn live(mut self) -> u8 {
-        for note in std::mem::take(&mut self.notes) {
-            self.log.note(note);
-        }
         for socket in &self.sockets {
             self.log.note(format_args!("listening on {} (fd {})", socket.listener.uri, socket.listener.fd));
         }
@@ -178,7 +178,7 @@ impl Runtime {
             }
             // Who waits for an answer finds in log and status what it is about.
             self.log.flush();
-            self.tell_the_manager();
+            self.flush_manager();
             if let Some(control) = &mut self.control {
                 control.flush();
                 if let Some(call) = control.next_call() {
@@ -234,6 +234,12 @@ impl Runtime {
                 }
             }
         }
+        if self.manager.is_some() {
+            let line = self.status().line();
+            if let Some(manager) = &mut self.manager {
+                manager.status(line);
+            }
+        }
         ended
     }
 
@@ -249,8 +255,19 @@ impl Runtime {
     }
 
     fn announce(&mut self, turn: Turn) {
-        if let Turn::ReloadEnded { outcome, .. } = &turn {
-            self.last_reload = Some(LastReload { ended: clock::now(), outcome: outcome.clone() });
+        match &turn {
+            Turn::Serving | Turn::ReloadBegun { .. } => {}
+            Turn::ReloadEnded { generation, outcome } => {
+                let last = self.last_reload.insert(LastReload { ended: clock::now(), outcome: outcome.clone() });
+                if let Some(control) = &mut self.control {
+                    control.reload_ended(*generation, &answer(last.outcome.is_ok(), &last.text(), ""));
+                }
+            }
+            Turn::Stopping => {
+                if let Some(control) = &mut self.control {
+                    control.stopping(&refusal());
+                }
+            }
         }
         if self.manager.is_some() {
             let line = self.status().line();
@@ -263,31 +280,12 @@ impl Runtime {
                 }
             }
         }
-        if let Some(control) = &mut self.control {
-            match &turn {
-                Turn::Serving | Turn::ReloadBegun { .. } => {}
-                Turn::ReloadEnded { generation, outcome: Ok(reloaded) } => {
-                    control.reload_ended(*generation, &answer(true, &reloaded.to_string(), ""));
-                }
-                Turn::ReloadEnded { generation, outcome: Err(failed) } => {
-                    control.reload_ended(*generation, &answer(false, &failed.to_string(), ""));
-                }
-                Turn::Stopping => control.stopping(&answer(false, RELOAD_OVERTAKEN, "")),
-            }
-        }
     }
 
-    fn tell_the_manager(&mut self) {
-        if self.manager.is_none() {
-            return;
-        }
-        let line = self.status().line();
-        if let Some(manager) = &mut self.manager {
-            manager.status(line);
-            if let Err(error) = manager.flush() {
-                self.log.note(format_args!("cannot tell the service manager: {error}"));
-                self.log.flush();
-            }
+    fn flush_manager(&mut self) {
+        if let Some(Err(error)) = self.manager.as_mut().map(Manager::flush) {
+            self.log.note(format_args!("cannot tell the service manager: {error}"));
+            self.log.flush();
         }
     }
 
@@ -302,7 +300,7 @@ impl Runtime {
                 self.tell(Event::Reload)
             }
             (Verb::Reload, Some(control)) => {
-                control.answer(caller, &answer(false, RELOAD_OVERTAKEN, ""));
+                control.answer(caller, &refusal());
                 None
             }
             (Verb::Stop, Some(control)) => {
@@ -432,7 +430,7 @@ impl Runtime {
                 break;
             }
         }
-        self.tell_the_manager();
+        self.flush_manager();
         self.sockets.clear();
         if let Some(control) = self.control.take() {
             control.end(&answer(true, &format!("ended with status {status}"), ""));

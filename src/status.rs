@@ -15,6 +15,16 @@ pub struct LastReload {
     pub outcome: Result<Reloaded, FailedReload>,
 }
 
+impl LastReload {
+    /// What became of it, in a sentence.
+    pub fn text(&self) -> String {
+        match &self.outcome {
+            Ok(reloaded) => reloaded.to_string(),
+            Err(failed) => failed.to_string(),
+        }
+    }
+}
+
 /// All that there is to say.
 #[derive(Debug)]
 pub struct Status<'a> {
@@ -102,7 +112,7 @@ impl Status<'_> {
             text.push('\n');
         }
         if let Some(last) = self.last_reload {
-            text.push_str(&format!("\nlast reload, {} ago: {}\n", Age(self.now.since(last.ended)), outcome(last)));
+            text.push_str(&format!("\nlast reload, {} ago: {}\n", Age(self.now.since(last.ended)), last.text()));
         }
         text.truncate(text.trim_end().len());
         text
@@ -137,12 +147,7 @@ impl Status<'_> {
         });
         more.push_str("],\"last_reload\":");
         more.push_str(&self.last_reload.map_or("null".to_owned(), |last| {
-            format!(
-                "{{\"ok\":{},\"text\":{},\"ago\":{}}}",
-                last.outcome.is_ok(),
-                quoted(&outcome(last)),
-                Seconds(self.now.since(last.ended))
-            )
+            format!("{{\"ok\":{},\"text\":{},\"ago\":{}}}", last.outcome.is_ok(), quoted(&last.text()), Seconds(self.now.since(last.ended)))
         }));
         answer(true, &self.table(), &more)
     }
@@ -154,13 +159,6 @@ fn list<T>(out: &mut String, items: impl IntoIterator<Item = T>, one: impl Fn(T)
             out.push(',');
         }
         out.push_str(&one(item));
-    }
-}
-
-fn outcome(last: &LastReload) -> String {
-    match &last.outcome {
-        Ok(reloaded) => reloaded.to_string(),
-        Err(failed) => failed.to_string(),
     }
 }
 

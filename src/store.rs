@@ -23,16 +23,11 @@ pub fn take(resolved: &[Resolved], offered: &[Offered]) -> Vec<Option<i32>> {
 
 /// Removes what was left and not taken, and returns when it is closed: it might be in the way of what is to be opened.
 pub fn tidy(offered: &[Offered], taken: &[Option<i32>], environment: &[(OsString, OsString)]) -> io::Result<()> {
-    let mut names: Vec<&str> = Vec::new();
-    for socket in offered.iter().filter(|socket| activation::is_stored(socket) && !taken.contains(&Some(socket.fd))) {
-        if !names.contains(&socket.name.as_str()) {
-            names.push(&socket.name);
-        }
+    let names = activation::left_over(offered, taken);
+    if names.is_empty() {
+        return Ok(());
     }
-    match Manager::find(environment) {
-        Some(manager) if !names.is_empty() => manager?.forget(&names),
-        _ => Ok(()),
-    }
+    Manager::find(environment).map_or(Ok(()), |manager| manager?.forget(&names))
 }
 
 /// Puts the master's own listeners into the store. Whoever keeps a socket needs its path, too. The error says what could

@@ -1,7 +1,7 @@
 //! A service manager as far as sd_notify(3) goes: it hears what is told at a socket of its own, keeps descriptors, and
 //! honours barriers.
 
-use std::io::{ErrorKind, IoSliceMut};
+use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -133,7 +133,7 @@ fn receive(socket: &UnixDatagram) -> Option<(String, Vec<OwnedFd>)> {
     let received = match recvmsg::<()>(socket.as_raw_fd(), &mut buffers, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
         Ok(received) => received,
         Err(Errno::EAGAIN | Errno::EINTR) => return None,
-        Err(errno) => panic!("recvmsg: {errno}, {:?}", ErrorKind::Other),
+        Err(errno) => panic!("recvmsg: {errno}"),
     };
     let whole = !received.flags.contains(MsgFlags::MSG_TRUNC);
     let mut fds = Vec::new();
