@@ -1,7 +1,7 @@
 //! Below a service manager: what it is told, what it offers, what it keeps.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
@@ -164,10 +164,22 @@ fn listener_of(master: &Master) -> String {
     open_fds(master.pid()).remove(&3).expect("a listener")
 }
 
-fn answer(mut stream: impl Read) -> String {
+#[track_caller]
+fn assert_served(mut client: impl Read + Write) {
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("a connection");
     let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an answer");
-    text
+    client.read_to_string(&mut text).expect("an answer");
+    assert!(text.starts_with("HTTP/1."), "{text}");
+}
+
+/// Master and worker, as the kernel makes it.
+fn crash(master: &mut Master) {
+    let worker = master.children()[0];
+    master.signal(Signal::SIGKILL);
+    master.wait_exit(SOON);
+    send(worker, Signal::SIGKILL);
+    // In its last moment it may yet accept a client.
+    eventually("its worker is dead", SOON, || matches!(state_of(worker), None | Some('Z')));
 }
 
 #[test]
@@ -179,18 +191,12 @@ fn a_client_that_comes_while_the_master_is_dead_is_served_by_the_next_one() {
     let address = uri.strip_prefix("tcp://").expect("a TCP listener").to_owned();
     let before = listener_of(&master);
     eventually("it is kept", SOON, || manager.kept() == ["socketmaster+tcp%3a//127.0.0.1%3a0"]);
-    let worker = master.children()[0];
-    master.signal(Signal::SIGKILL);
-    master.wait_exit(SOON);
-    send(worker, Signal::SIGKILL);
-    // In its last moment it may yet accept a client.
-    eventually("its worker is dead", SOON, || matches!(state_of(worker), None | Some('Z')));
+    crash(&mut master);
 
-    let mut client = TcpStream::connect(&address).expect("nobody is refused");
+    let client = TcpStream::connect(&address).expect("nobody is refused");
     let next = serving(manager.again(Setup::new())).spawn();
     assert_eq!(next.uri(), uri);
-    std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\n").expect("a connection");
-    assert!(answer(client).starts_with("HTTP/1."));
+    assert_served(client);
     assert_eq!(listener_of(&next), before);
     next.wait_output("ready", SOON);
 }
@@ -201,10 +207,7 @@ fn without_a_store_nothing_is_kept_and_a_client_is_refused_meanwhile() {
     let mut master = serving(manager.over(Setup::new())).spawn();
     manager.wait("READY=1");
     let address = master.uri().strip_prefix("tcp://").expect("a TCP listener").to_owned();
-    let worker = master.children()[0];
-    master.signal(Signal::SIGKILL);
-    master.wait_exit(SOON);
-    send(worker, Signal::SIGKILL);
+    crash(&mut master);
     eventually("nobody listens", SOON, || TcpStream::connect(&address).is_err());
     assert_eq!(manager.kept(), [""; 0]);
     assert!(manager.told().iter().all(|told| !told.contains("FDSTORE")), "{:#?}", manager.told());
@@ -236,11 +239,10 @@ fn a_kept_unix_socket_keeps_its_path_and_is_found_there() {
     manager.wait("FDSTORE=1");
     assert!(manager.wait("FDSTORE=1").contains("FDPOLL=0"));
     master.stop(Signal::SIGTERM);
-    let mut client = UnixStream::connect(&path).expect("nobody is refused");
+    let client = UnixStream::connect(&path).expect("nobody is refused");
 
     let next = serving(manager.again(Setup::new())).arg(&listen).spawn();
-    std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\n").expect("a connection");
-    assert!(answer(client).starts_with("HTTP/1."));
+    assert_served(client);
     assert_eq!(listener_of(&next), before);
     next.wait_output("ready", SOON);
 }
