@@ -33,6 +33,11 @@ PLATFORM       = $(or $(PLATFORM_$(TARGET)),$(error no image for $(TARGET): inst
 PORT      ?= 0
 ROLLOVERS ?= 10
 RATE      ?= 400
+soak soak-control: ROLLOVERS = 1000
+soak soak-control: RATE      = 500
+MINUTES   ?= 0
+
+.DEFAULT_GOAL := build
 
 .PHONY: help
 help: ## this list
@@ -50,7 +55,7 @@ build: std ## the static binary for this machine
 
 .PHONY: examples
 examples: std
-	$(CARGO) build --release --locked --target $(TARGET) --example hello --example rollover
+	$(CARGO) build --release --locked --target $(TARGET) --example hello --example rollover --example soak
 
 # Asks rustup once for musl's std; where that fails the machine's own target is used, and every line of output names it.
 .PHONY: std
@@ -59,25 +64,68 @@ std:
 
 .PHONY: test
 test: build ## all that needs no more than Rust and Linux, against the static binary
-	SOCKETMASTER=$(CURDIR)/$(BINARY) $(CARGO) test --locked --target $(TARGET)
+	SOCKETMASTER=$(CURDIR)/$(BINARY) scripts/test-summary $(CARGO) test --locked --workspace --no-fail-fast --target $(TARGET)
+
+# Where users expect it; packages set DESTDIR. It installs what `make` has built, so that root builds nothing.
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+BINDIR    = $(PREFIX)/bin
+DATADIR   = $(PREFIX)/share
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+BASH_COMPLETIONS = $(DATADIR)/bash-completion/completions
+ZSH_COMPLETIONS  = $(DATADIR)/zsh/site-functions
+FISH_COMPLETIONS = $(DATADIR)/fish/vendor_completions.d
+
+# The unit where systemd is, or where its directory is named. Its ExecStart= names the binary by its whole path.
+.PHONY: install
+install: $(if $(wildcard $(BINARY)),,build) ## the binary, manual, completions and unit below PREFIX (/usr/local); DESTDIR= UNITDIR=
+	install -D -m 755 $(BINARY) $(DESTDIR)$(BINDIR)/socketmaster
+	install -D -m 644 docs/socketmaster.1 $(DESTDIR)$(DATADIR)/man/man1/socketmaster.1
+	install -D -m 644 docs/completions/socketmaster.bash $(DESTDIR)$(BASH_COMPLETIONS)/socketmaster
+	install -D -m 644 docs/completions/_socketmaster $(DESTDIR)$(ZSH_COMPLETIONS)/_socketmaster
+	install -D -m 644 docs/completions/socketmaster.fish $(DESTDIR)$(FISH_COMPLETIONS)/socketmaster.fish
+	if [ -d /run/systemd/system ] || [ -d /usr/lib/systemd/system ] || [ "$(origin UNITDIR)" != file ]; then \
+	  install -d $(DESTDIR)$(UNITDIR) && \
+	  sed 's|/usr/bin/socketmaster|$(BINDIR)/socketmaster|g' debian/socketmaster@.service >$(DESTDIR)$(UNITDIR)/socketmaster@.service && \
+	  chmod 644 $(DESTDIR)$(UNITDIR)/socketmaster@.service; \
+	fi
+
+.PHONY: uninstall
+uninstall: ## removes what install has installed; the same PREFIX= DESTDIR= UNITDIR=
+	rm -f $(DESTDIR)$(BINDIR)/socketmaster $(DESTDIR)$(DATADIR)/man/man1/socketmaster.1 \
+	  $(DESTDIR)$(BASH_COMPLETIONS)/socketmaster $(DESTDIR)$(ZSH_COMPLETIONS)/_socketmaster \
+	  $(DESTDIR)$(FISH_COMPLETIONS)/socketmaster.fish $(DESTDIR)$(UNITDIR)/socketmaster@.service
+
+.PHONY: fuzz
+fuzz: ## runs each fuzz target for SECONDS=10, and fails if one finds something; TARGETS="argv words"; needs a C++ compiler
+	CARGO="$(CARGO)" scripts/fuzz $(or $(SECONDS),10) $(if $(filter file,$(origin TARGETS)),,$(TARGETS))
+
+.PHONY: soak
+soak: build examples ## a thousand rollovers under load, half of them bad; ROLLOVERS= RATE=, and for MINUTES= at least
+	@$(OUT)/examples/soak $(BINARY) $(OUT)/examples/hello --rollovers $(ROLLOVERS) --minutes $(MINUTES) --rate $(RATE)
+
+.PHONY: soak-control
+soak-control: build examples # the negative control: with -start=0 requests must fail, and the test must see it
+	@$(OUT)/examples/soak $(BINARY) $(OUT)/examples/hello --rollovers 20 --rate $(RATE) --broken
 
 .PHONY: bench
 bench: build ## what it costs, beside bare system calls and its peers; ROWS=start,relay QUICK=1; needs a C compiler
-	$(CARGO) build --release --locked --target $(TARGET) --example bench
-	$(OUT)/examples/bench $(BINARY) $(if $(ROWS),--rows=$(ROWS)) $(if $(QUICK),--quick)
+	$(CARGO) build --release --locked --target $(TARGET) -p xtask
+	$(OUT)/xtask bench $(BINARY) $(if $(ROWS),--rows=$(ROWS)) $(if $(QUICK),--quick)
 
 .PHONY: lint
 lint: ## formatting, clippy with warnings as errors, dependencies, generated pages
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --test docker --test deb -- -D warnings
 	$(CARGO) deny check bans licenses sources
-	$(CARGO) run --quiet --locked --example pages
+	$(CARGO) run --quiet --locked -p xtask -- pages
 	git diff --exit-code README.md docs
 
 .PHONY: pages
 pages: ## writes the manual page, the completions and the generated parts of the README anew
-	$(CARGO) run --quiet --locked --example pages
+	$(CARGO) run --quiet --locked -p xtask -- pages
 
 .PHONY: dist
 dist: ## release binaries into dist/ with SHA256SUMS; TARGETS="..." BUILDER=zig|cross SMALL=1

@@ -3,7 +3,7 @@
 //!
 //! `GET /anything` is answered with pid and generation, `GET /slow?ms=N` with the same after N ms.
 //! For demonstrations: HELLO_CRASH=1, or an existing file named by HELLO_CRASH_FILE, makes it exit 7 at once;
-//! HELLO_DELAY_MS is start-up work before it accepts.
+//! HELLO_DELAY_MS is start-up work before it accepts. HELLO_STAY=1 makes it deaf: after its last answer it does not exit.
 //!
 //! `hello --health [HOST:PORT]` asks such a server, exits 0 if it answers, and so is the health check of an image that
 //! holds nothing else.
@@ -63,6 +63,9 @@ fn main() -> ExitCode {
         thread::sleep(Duration::from_millis(delay));
     }
     match serve(listener) {
+        Ok(()) if env::var_os("HELLO_STAY").is_some_and(|value| value == "1") => loop {
+            thread::park();
+        },
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hello: cannot serve: {error}");

@@ -6,20 +6,14 @@
 
 #![deny(unsafe_code)]
 
-pub mod activation;
-pub mod cli;
 pub mod config;
 pub mod control;
-pub mod endpoint;
 pub mod error;
-pub mod handoff;
-pub mod ids;
-pub mod log;
-pub mod notify;
-pub mod relay;
+pub mod listener;
+pub mod output;
 pub mod runtime;
-pub mod signals;
-pub mod status;
-pub mod store;
 pub mod supervisor;
 pub mod sys;
+pub mod systemd;
+pub mod types;
+pub mod worker;

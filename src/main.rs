@@ -7,17 +7,24 @@
 
 #[cfg(target_env = "musl")]
 #[allow(unsafe_code)]
+#[path = "sys/unwind.rs"]
 mod unwind;
 
 use std::ffi::{c_char, c_int};
 use std::io::Write;
 
-use socketmaster::cli::{self, Request};
+use socketmaster::config::{self, Command, Invocation};
 use socketmaster::control::client;
 use socketmaster::error::Error;
 use socketmaster::runtime;
-use socketmaster::sys::arguments::arguments;
-use socketmaster::sys::signals::{self, Found};
+use socketmaster::sys::argv::arguments;
+use socketmaster::sys::reserve::Allocator;
+use socketmaster::sys::signal::{self, InheritedSignals};
+use socketmaster::types::one_line::OneLine;
+
+/// A failed allocation would abort, and PID 1 with it.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// The C runtime's way in.
 ///
@@ -27,23 +34,24 @@ use socketmaster::sys::signals::{self, Found};
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
-    let found = signals::block_all();
+    let found = signal::block_all();
     // SAFETY: they come straight from the C runtime.
     let args = unsafe { arguments(argc, argv) };
     c_int::from(start(args, found).unwrap_or_else(|error| {
-        // Nobody may be reading; the status still tells.
-        let _ = writeln!(std::io::stderr(), "socketmaster: {error}");
+        // Nobody may be reading; the status still tells. What was typed stays on its line.
+        let _ = writeln!(std::io::stderr(), "socketmaster: {}", OneLine::from(error.to_string()));
         error.exit_status()
     }))
 }
 
-fn start(args: Vec<std::ffi::OsString>, found: Found) -> Result<u8, Error> {
-    match cli::parse(args.into_iter().skip(1), &|name| std::env::var_os(name))? {
-        Request::Print(page) => {
+fn start(args: Vec<std::ffi::OsString>, found: InheritedSignals) -> Result<u8, Error> {
+    let invocation = Invocation { argv: args, environment: std::env::vars_os().collect() };
+    match config::load(&invocation)? {
+        Command::Print(page) => {
             std::io::stdout().write_all(page.as_bytes()).map_err(|error| Error::cannot("write to", "standard output", error))?;
             Ok(0)
         }
-        Request::Ask(ask) => client::ask(&ask, found),
-        Request::Run(config) => runtime::run(*config, found, std::env::vars_os().collect()),
+        Command::Ask(ask) => client::ask(&ask, found),
+        Command::Run(config) => runtime::run(invocation, *config, found),
     }
 }

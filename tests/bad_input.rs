@@ -153,10 +153,15 @@ fn a_value_that_does_not_parse_is_told_with_what_is_accepted() {
             (&["-start="], "-start=: not a whole number of milliseconds, such as 3000"),
             (&["-stop-timeout=18446744073709551616"], "-stop-timeout=18446744073709551616: too many milliseconds; the most are ..."),
             (&["-syslog=maybe"], "-syslog=maybe: neither on nor off; accepted are ..."),
-            (&["-stop-signal=TREM"], "-stop-signal=TREM: unknown signal \"TREM\"; accepted are names such as TERM, ..."),
+            (&["-stop-signal=TREM"], "-stop-signal=TREM: unknown signal \"TREM\"; did you mean TERM?"),
+            (&["-stop-signal=nothing"], "-stop-signal=nothing: unknown signal \"nothing\"; accepted are names such as TERM, ..."),
+            (&["-signal=USR1:relaod"], "-signal=USR1:relaod: cannot do \"relaod\"; did you mean reload?"),
             (&["-signal=KILL:TERM"], "-signal=KILL:TERM: ... cannot be changed: the kernel or the reaping of processes needs it"),
             (&["-ok=256"], "-ok=256: not a list of exit statuses from 0 to 255, such as 143,130"),
             (&["-handoff=nosuch"], "-handoff=nosuch: unknown protocol 'nosuch'; accepted are none, or a list of ..."),
+            (&["-handoff=systmd"], "-handoff=systmd: unknown protocol 'systmd'; did you mean systemd?"),
+            (&["-quiet", "-verbose"], "-quiet and -verbose cannot go together; leave one of them away"),
+            (&["-pid-file="], "-pid-file=: is empty; give a path"),
             (&["-env=PORT"], "-env=PORT: not KEY=TEMPLATE, such as PORT={addr}"),
             (&["-env=PORT={prot}"], "-env=PORT={prot}: unknown placeholder {prot}; accepted are ..."),
             (&["-env=PORT={fd:nosuch}"], "-env=PORT={fd:nosuch}: {fd:nosuch}: no listener has that name; give it one with ..."),
@@ -165,7 +170,7 @@ fn a_value_that_does_not_parse_is_told_with_what_is_accepted() {
             (&["-dir="], "-dir=: is empty; give a path"),
             (&["-control=run/a"], "-control=run/a: the path is not absolute; write /PATH or @NAME"),
             (&["-control="], "-control=: is empty; give an absolute path, or @NAME"),
-            (&["-control=@a", "-s=relaod"], "-s=relaod: unknown request \"relaod\"; accepted are reload, status, stop"),
+            (&["-control=@a", "-s=relaod"], "-s=relaod: unknown request \"relaod\"; did you mean reload?"),
             (&["-s=reload"], "-s=reload: no master is named; give the address of its control socket with -control=ADDR"),
             (&["-json"], "-json goes with -s=VERB"),
             (&["-listen=systemd:a:b"], "-listen=systemd:a:b: \"a:b\" is not a socket's name; write systemd: for all, or systemd:NAME"),
@@ -207,6 +212,48 @@ fn a_wrong_variable_is_told_by_its_name() {
     let setup = scene.without_program(&["/bin/true"]).env("SOCKETMASTER_STOP_TIMEOUT", "soon");
     let line = "SOCKETMASTER_STOP_TIMEOUT=soon: not a whole number of milliseconds, such as 3000";
     scene.refuses(setup, Opened::Nothing, 2, line);
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_told_with_its_variable() {
+    let scene = Scene::new();
+    let setup = scene.without_program(&["-command=/bin/true"]).env("SOCKETMASTER_ARGS", "-g 'daemon off;");
+    scene.refuses(setup, Opened::Nothing, 2, "SOCKETMASTER_ARGS=-g 'daemon off;: the quote ' is not closed");
+    let setup = scene.without_program(&["/bin/true"]).env("SOCKETMASTER_ENV", "A=\"b c");
+    scene.refuses(setup, Opened::Nothing, 2, "SOCKETMASTER_ENV=A=\"b c: the quote \" is not closed");
+}
+
+#[test]
+fn an_option_in_the_place_of_the_program_is_told_with_the_cure() {
+    let scene = Scene::new();
+    let line = "cannot execute -command=/bin/true: ...; options come before -- and before the program";
+    scene.refuses(scene.without_program(&["--", "-command=/bin/true"]), Opened::Nothing, 127, line);
+    let line = "cannot execute -no-option: No such file or directory; it is in no directory of PATH";
+    scene.refuses(scene.without_program(&["--", "-no-option"]), Opened::Nothing, 127, line);
+}
+
+#[test]
+fn a_name_with_control_characters_is_told_on_one_line() {
+    let scene = Scene::new();
+    let line = "cannot execute {dir}/\\u{1b}[2J\\n: No such file or directory; ...";
+    scene.refuses(scene.without_program(&["-command={dir}/\u{1b}[2J\n"]), Opened::Nothing, 127, line);
+    refused(2, &[(&["-start=\u{1b}\n"], "-start=\\u{1b}\\n: not a whole number of milliseconds, such as 3000")]);
+    refused(1, &[(&["-pid-file={dir}/\n/pid"], "cannot write the pid file {dir}/\\n/pid: No such file or directory")]);
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_written_is_told_before_anything_is_opened() {
+    refused(
+        1,
+        &[
+            (&["-pid-file={dir}/no/pid"], "cannot write the pid file {dir}/no/pid: No such file or directory"),
+            (&["-pid-file={dir}"], "cannot write the pid file {dir}: is a directory"),
+        ],
+    );
+    let scene = Scene::new();
+    let mut master = scene.setup(&["-pid-file={dir}/pid"]).spawn();
+    assert_eq!(master.wait_exit(SOON), exited(0));
+    assert!(!scene.path("pid").exists(), "it is gone with the master");
 }
 
 #[test]
@@ -267,17 +314,17 @@ fn an_inherited_descriptor_that_is_no_listening_socket_is_refused() {
     let unbound_unixgram = unbound(AddressFamily::Unix, SockType::Datagram);
     let idle = unbound(AddressFamily::Inet, SockType::Stream);
     let rows: [(OwnedFd, &str); 6] = [
-        (file.into(), "the descriptor is no socket"),
-        (connected.into(), "the socket does not listen"),
-        (idle, "the socket does not listen"),
-        (unbound_udp, "the socket is not bound to an address"),
-        (unbound_unixgram, "the socket is not bound to an address"),
-        (File::open("/dev/null").expect("a device").into(), "the descriptor is no socket"),
+        (file.into(), "is a file, not a socket"),
+        (connected.into(), "is a connected socket, not one that listens"),
+        (idle, "is a socket that does not listen"),
+        (unbound_udp, "is a socket that is not bound to an address"),
+        (unbound_unixgram, "is a socket that is not bound to an address"),
+        (File::open("/dev/null").expect("a device").into(), "is a character device, not a socket"),
     ];
     for (file, cause) in rows {
         let scene = Scene::new();
         let setup = scene.setup(&["-listen=fd://20"]).tune(move |command| inherit(command, vec![(file, 20)]));
-        scene.refuses(setup, Opened::Nothing, 1, &format!("cannot listen on fd://20: {cause}"));
+        scene.refuses(setup, Opened::Nothing, 1, &format!("cannot listen on fd://20: descriptor 20 {cause}"));
     }
 
     let scene = Scene::new();
@@ -298,10 +345,15 @@ fn an_address_in_use_is_refused_and_its_owner_never_notices() {
     let scene = Scene::new();
     let unix = UnixListener::bind(scene.path("live")).expect("a socket");
     let live = inode(&scene.path("live"));
-    for uri in [format!("tcp://{address}"), format!("udp://{}", udp.local_addr().expect("it is bound")), scene.filled("unix://{dir}/live")]
-    {
+    let udp_address = udp.local_addr().expect("it is bound");
+    for (uri, who) in [
+        (format!("tcp://{address}"), "another program".to_owned()),
+        (format!("udp://{udp_address}"), "another program".to_owned()),
+        // Whose socket it is a connection tells.
+        (scene.filled("unix://{dir}/live"), format!("pid {}", std::process::id())),
+    ] {
         let scene = Scene::new();
-        let line = format!("cannot listen on {uri}: Address already in use; another program listens there already");
+        let line = format!("cannot listen on {uri}: Address already in use; {who} listens there already");
         scene.refuses(scene.setup(&[&format!("-listen={uri}")]), Opened::AndTakenBack, 1, &line);
     }
     assert_eq!(inode(&scene.path("live")), live);
@@ -315,8 +367,8 @@ fn an_address_in_use_is_refused_and_its_owner_never_notices() {
 #[test]
 fn an_address_that_two_listeners_of_one_command_line_want_is_refused() {
     let scene = Scene::new();
-    let line = "cannot listen on unix://{dir}/early: Address already in use; another program listens there already";
-    scene.refuses(scene.setup(&["-listen=unix://{dir}/early"]), Opened::AndTakenBack, 1, line);
+    let line = "cannot listen on unix://{dir}/early: it is the same address as unix://{dir}/early, which comes before it";
+    scene.refuses(scene.setup(&["-listen=unix://{dir}/early"]), Opened::Nothing, 1, line);
 }
 
 #[test]
@@ -331,8 +383,9 @@ fn a_path_that_is_no_socket_is_refused_and_left_as_it_is() {
         let path = scene.path("precious");
         make(&path).expect("something in the way");
         let before = (inode(&path), fs::read(&path).ok());
-        let line = "cannot listen on unix://{dir}/precious: the path exists and is not a socket; remove it or choose another path";
-        scene.refuses(scene.setup(&["-listen=unix://{dir}/precious"]), Opened::AndTakenBack, 1, line);
+        let what = if fs::symlink_metadata(&path).expect("it is there").is_symlink() { "a symbolic link" } else { "not a socket" };
+        let line = format!("cannot listen on unix://{{dir}}/precious: the path exists and is {what}; remove it or choose another path");
+        scene.refuses(scene.setup(&["-listen=unix://{dir}/precious"]), Opened::AndTakenBack, 1, &line);
         assert_eq!((inode(&path), fs::read(&path).ok()), before);
     }
 }
@@ -359,10 +412,26 @@ fn a_program_that_is_not_there_ends_with_127() {
 }
 
 #[test]
+fn a_program_s_name_stays_on_its_line_whatever_is_in_it() {
+    let scene = Scene::new();
+    let line = "cannot execute no\\nsuch\\u{1b}[2J: No such file or directory; it is in no directory of PATH";
+    scene.refuses(scene.without_program(&["--", "no\nsuch\u{1b}[2J"]), Opened::Nothing, 127, line);
+}
+
+#[test]
+fn an_option_that_is_taken_for_the_program_is_told_where_options_belong() {
+    for word in ["-command=/bin/true", "--start=0", "-quiet"] {
+        let scene = Scene::new();
+        let line = format!("cannot execute {word}: No such file or directory; options come before -- and before the program");
+        scene.refuses(scene.without_program(&["--", word]), Opened::Nothing, 127, &line);
+    }
+}
+
+#[test]
 fn a_program_that_may_not_be_executed_ends_with_126() {
     let scene = Scene::new();
     fs::write(scene.path("plain"), "#!/bin/sh\n").expect("a file");
-    let line = "cannot execute {dir}/plain: Permission denied; {dir}/plain may not be executed: see its mode and its mount";
+    let line = "cannot execute {dir}/plain: Permission denied; {dir}/plain is not executable: check its mode and the options of its mount";
     scene.refuses(scene.without_program(&["--", "{dir}/plain"]), Opened::Nothing, 126, line);
 
     let line = "cannot execute {dir}: Permission denied; {dir} is a directory";
@@ -370,7 +439,7 @@ fn a_program_that_may_not_be_executed_ends_with_126() {
 
     // Found in PATH, where nothing better follows.
     let setup = scene.without_program(&["--", "plain"]).env("PATH", &*scene.dir);
-    let line = "cannot execute plain: Permission denied; {dir}/plain may not be executed: see its mode and its mount";
+    let line = "cannot execute plain: Permission denied; {dir}/plain is not executable: check its mode and the options of its mount";
     scene.refuses(setup, Opened::Nothing, 126, line);
 }
 
@@ -392,7 +461,7 @@ fn refused_by_the_kernel(contents: &[u8], status: u8, cause: &str) {
 #[test]
 fn a_program_of_a_wrong_format_ends_with_126_and_takes_its_socket_along() {
     let cause = "cannot execute {dir}/program: Exec format error; \
-                 it is no program for this machine, nor a script whose first line begins with #!";
+                 the file is neither a program for this machine nor a script whose first line begins with #!";
     refused_by_the_kernel(b"\0\x01garbage\xff", 126, cause);
     refused_by_the_kernel(b"", 126, cause);
 }
@@ -400,7 +469,7 @@ fn a_program_of_a_wrong_format_ends_with_126_and_takes_its_socket_along() {
 #[test]
 fn a_script_whose_interpreter_is_missing_ends_with_127_and_takes_its_socket_along() {
     let cause = "cannot execute {dir}/program: No such file or directory; \
-                 it is there, but the interpreter named in its first line, or its loader, is not";
+                 the file exists, but its interpreter does not";
     refused_by_the_kernel(b"#!/no/such/interpreter\n", 127, cause);
 }
 

@@ -10,10 +10,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
+use crate::harness::pre_exec::{in_user_namespace, into_user_namespace_of};
 use crate::harness::{FreeDir, Master, SOON, Setup, binary, eventually, exited, fixture, free_dir, make_program, open_fds, send, skip};
 
 /// A master with a control socket, whose program can be replaced.
@@ -144,6 +146,8 @@ fn callers_at_once_are_answered_for_the_reload_that_began_after_they_asked() {
 #[test]
 fn a_caller_that_goes_away_leaves_nothing_behind_and_its_reload_goes_on() {
     let scene = Scene::with(Setup::new().arg("-start=600"));
+    // By then the master has closed the pipe by which an exec that fails is reported.
+    scene.master.wait_note("generation 1: current", SOON);
     let before = open_fds(scene.master.pid()).len();
     let mut child = scene.asking(&["-s=reload"]);
     scene.master.wait_note("generation 2: started", SOON);
@@ -191,7 +195,8 @@ fn a_stop_is_answered_when_the_master_has_removed_what_it_made() {
     let master = setup.arg(format!("-control={}", control.display())).program(fixture("worker"), ["signals"]).spawn();
     master.wait_output("ready", SOON);
     let left = || fs::read_dir(&dir).expect("a directory").count();
-    assert_eq!(left(), 201);
+    // Each with its second name.
+    assert_eq!(left(), 402);
     let stream = UnixStream::connect(&control).expect("the master listens there");
     stream.set_read_timeout(Some(SOON)).expect("a time");
     (&stream).write_all(b"stop\n").expect("room");
@@ -329,7 +334,7 @@ fn more_callers_than_there_is_room_for_push_out_the_idle_ones() {
 fn with_no_descriptor_left_callers_are_turned_away_and_all_else_goes_on() {
     let scene = Scene::with(Setup::new().arg("-start=0").tune(|command| {
         // SAFETY: one system call.
-        unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 12, 12)?)) };
+        unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 24, 24)?)) };
     }));
     let mut callers: Vec<UnixStream> = (0..30).map(|_| scene.call()).collect();
     eventually("one is turned away", SOON, || {
@@ -343,6 +348,86 @@ fn with_no_descriptor_left_callers_are_turned_away_and_all_else_goes_on() {
     scene.master.wait_output("signal 10", SOON);
     drop(callers);
     eventually("it answers again", SOON, || scene.ask(&["-s=status"]).status == exited(0));
+}
+
+#[test]
+fn a_caller_that_is_turned_away_hears_of_the_shortage_and_its_limit() {
+    let scene = Scene::with(Setup::new().arg("-start=0").tune(|command| {
+        // SAFETY: one system call.
+        unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 24, 24)?)) };
+    }));
+    let callers: Vec<UnixStream> = (0..30).map(|_| scene.call()).collect();
+    let refusal = "{\"ok\":false,\"text\":\"refused: no more descriptors: the limit is 24 (RLIMIT_NOFILE)\"}\n";
+    assert_eq!(line(callers.last().expect("a caller")), refusal);
+    drop(callers);
+    eventually("it answers again", SOON, || scene.ask(&["-s=status"]).status == exited(0));
+}
+
+/// Sets the limit of descriptors of a running master, and gives the one before.
+fn limit_descriptors(master: &Master, limit: u64) -> u64 {
+    let pid = master.pid() as libc::pid_t;
+    // SAFETY: both structs live during the calls, which read one and write the other.
+    unsafe {
+        let mut before: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut before), 0);
+        let now = libc::rlimit { rlim_cur: limit as libc::rlim_t, ..before };
+        assert_eq!(libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const now, std::ptr::null_mut()), 0);
+        before.rlim_cur as u64
+    }
+}
+
+/// There is not even the spare descriptor with which a caller is turned away.
+#[test]
+fn after_a_moment_without_any_descriptor_callers_are_answered_and_nothing_else_has_to_happen() {
+    let mut scene = Scene::new();
+    let stream = scene.call();
+    scene.is_well();
+    let before = limit_descriptors(&scene.master, 5);
+    let waiting = scene.call();
+    (&waiting).write_all(b"status\n").expect("room");
+    scene.master.wait_note("cannot accept at the control socket: no more descriptors: the limit is 5 (RLIMIT_NOFILE)", SOON);
+    scene.master.signal(Signal::SIGUSR1);
+    scene.master.wait_output("signal 10", SOON);
+    (&stream).write_all(b"status\n").expect("room");
+    assert!(line(&stream).starts_with("{\"ok\":true,"), "who was there before is served meanwhile");
+    limit_descriptors(&scene.master, before);
+    assert!(line(&waiting).starts_with("{\"ok\":true,"));
+    assert_eq!(scene.master.notes().iter().filter(|note| note.contains("cannot accept")).count(), 1);
+    assert_eq!(scene.master.stop(Signal::SIGTERM), exited(0));
+}
+
+/// poll(2) refuses to wait for more descriptors than the limit allows.
+#[test]
+fn with_more_callers_than_poll_may_wait_for_every_caller_is_heard() {
+    let mut scene = Scene::new();
+    let callers: Vec<UnixStream> = (0..10).map(|_| scene.call()).collect();
+    scene.is_well();
+    limit_descriptors(&scene.master, 5);
+    // With a signal it looks once more at everything, and from then on it waits for a part.
+    scene.master.signal(Signal::SIGUSR1);
+    scene.master.wait_output("signal 10", SOON);
+    for mut caller in &callers {
+        caller.write_all(b"status\n").expect("room");
+    }
+    for caller in &callers {
+        assert!(line(caller).starts_with("{\"ok\":true,"));
+    }
+    assert_eq!(scene.master.stop(Signal::SIGTERM), exited(0));
+}
+
+#[test]
+fn a_request_that_wants_it_is_acknowledged_at_once_and_others_get_one_line() {
+    let mut scene = Scene::with(Setup::new().arg("-start=60000"));
+    let [plain, wanted] = [scene.call(), scene.call()];
+    (&wanted).write_all(b"reload ack\n").expect("room");
+    assert_eq!(line(&wanted), "{\"accepted\":true}\n", "the reload is under way");
+    (&plain).write_all(b"reload\n").expect("room");
+    scene.master.wait_notes("told to reload by pid ", 2, SOON);
+    scene.master.wait_outputs("ready", 2, SOON);
+    scene.master.stop(Signal::SIGTERM);
+    for stream in [&wanted, &plain] {
+        assert_eq!(line(stream), "{\"ok\":false,\"text\":\"reload refused: stopping\"}\n");
+    }
 }
 
 #[test]
@@ -412,6 +497,133 @@ fn root_and_its_own_user_may_command_a_master_of_another_user() {
     }
 }
 
+/// In a container whose user namespace does not know every uid, all strangers have the uid 65534, and so may the master.
+#[test]
+fn a_uid_that_every_stranger_has_is_believed_only_in_the_master_s_own_user_namespace() {
+    if !geteuid().is_root() {
+        return skip("it needs root to make a user namespace with many ids");
+    }
+    let name = format!("socketmaster-control-in-a-namespace-{}", std::process::id());
+    let mut master = Setup::new()
+        .arg("-listen=none")
+        .arg(format!("-control=@{name}"))
+        .program(fixture("worker"), ["signals"])
+        .tune(|command| in_user_namespace(command, 65_534))
+        .spawn();
+    master.wait_output("ready", SOON);
+    let call = |who: &dyn Fn(&mut Command), words: &str| {
+        let mut command = Command::new(fixture("worker"));
+        command.args(["call", &name, words]);
+        who(&mut command);
+        said(&started(command).wait_with_output().expect("it was started"))
+    };
+    let within = |id: u32| {
+        let pid = master.pid();
+        move |command: &mut Command| into_user_namespace_of(command, pid, id)
+    };
+    // Root of the host is a stranger, too.
+    for uid in [1000, 65_534, 0] {
+        let answer = call(&|command| _ = command.uid(uid).gid(uid), "stop");
+        assert_eq!(
+            answer,
+            "{\"ok\":false,\"text\":\"refused: uid 65534 may be anybody's, and the caller is not seen in the master's user namespace\"}",
+            "uid {uid}"
+        );
+    }
+    let answer = call(&within(5), "stop");
+    assert_eq!(answer, "{\"ok\":false,\"text\":\"refused: uid 5 may not command this master\"}");
+    for id in [65_534, 0] {
+        let answer = call(&within(id), "status");
+        assert!(answer.starts_with("{\"ok\":true,\"text\":\"socketmaster "), "id {id} of the namespace: {answer}");
+    }
+    let mut command = asker(&format!("@{name}"), &["-s=stop"]);
+    within(65_534)(&mut command);
+    let output = started(command).wait_with_output().expect("it was started");
+    assert_eq!((output.status, said(&output)), (exited(0), "ended with status 0".to_owned()));
+    assert_eq!(master.wait_exit(SOON), exited(0));
+}
+
+/// What a program of this user at a control address answers a caller of that user, and what it hears.
+fn impersonated(listener: u32, caller: u32, answer: &str) -> (Output, String) {
+    let name = format!("socketmaster-impersonated-{}-{listener}-{caller}", std::process::id());
+    let mut command = Command::new(fixture("worker"));
+    command.args(["impersonate", &name, answer]).uid(listener).gid(listener);
+    let mut impostor = started(command);
+    let mut ready = [0; "ready\n".len()];
+    impostor.stdout.as_mut().expect("a pipe").read_exact(&mut ready).expect("it listens");
+    let mut command = asker(&format!("@{name}"), &["-s=status"]);
+    command.uid(caller).gid(caller);
+    let output = started(command).wait_with_output().expect("it was started");
+    (output, said(&impostor.wait_with_output().expect("it was started")))
+}
+
+#[test]
+fn an_asker_neither_speaks_to_another_user_nor_shows_what_it_says() {
+    if !geteuid().is_root() {
+        return skip("it needs root to be somebody else");
+    }
+    let answer = "{\"ok\":true,\"text\":\"fine\"}";
+    let (output, heard) = impersonated(12_345, 65_534, answer);
+    let text = said(&output);
+    assert_eq!(output.status, exited(1), "{text}");
+    assert!(text.starts_with("socketmaster: cannot reach a master at @socketmaster-impersonated-"), "{text}");
+    assert!(text.ends_with(": uid 12345 listens there, which is neither root nor uid 65534"), "{text}");
+    assert_eq!(heard, "heard");
+    for (listener, caller) in [(65_534, 65_534), (0, 65_534), (65_534, 0)] {
+        let (output, heard) = impersonated(listener, caller, answer);
+        assert_eq!((output.status, said(&output).as_str(), heard.as_str()), (exited(0), "fine", "heard status\\n"), "{listener}, {caller}");
+    }
+}
+
+#[test]
+fn nothing_that_a_terminal_obeys_is_printed_of_an_answer() {
+    let name = format!("socketmaster-loud-{}", std::process::id());
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket");
+    let text = r#"a\n  b\u001b]0;owned\u0007\r"#;
+    for (words, answer, status, shown) in [
+        (&["-s=status"][..], format!("{{\"ok\":true,\"text\":\"{text}\u{9b}\u{202e}\"}}"), 0, r"a\n  b\u{1b}]0;owned\u{7}\r\u{9b}\u{202e}"),
+        (&["-s=status"], format!("{{\"ok\":false,\"text\":\"{text}\"}}"), 1, r"socketmaster: a\n  b\u{1b}]0;owned\u{7}\r"),
+        (
+            &["-s=status", "-json"],
+            format!("{{ \"ok\":\ttrue,\"text\":\"{text}\u{7f}\u{9b}\"}}"),
+            0,
+            r#"{ "ok": true,"text":"a\n  b\u001b]0;owned\u0007\r\u007f\u009b"}"#,
+        ),
+    ] {
+        let child = started(asker(&format!("@{name}"), words));
+        let (stream, _) = listener.accept().expect("a caller");
+        line(&stream);
+        (&stream).write_all(format!("{answer}\n").as_bytes()).expect("room");
+        let output = child.wait_with_output().expect("it was started");
+        // The end of a line of the text is the end of a line.
+        let shown = if words.len() == 1 { shown.replacen(r"\n", "\n", 1) } else { shown.to_owned() };
+        assert_eq!((output.status, said(&output)), (exited(status), shown));
+    }
+    // A control character within a string is no JSON.
+    for words in [&["-s=status"][..], &["-s=status", "-json"]] {
+        let child = started(asker(&format!("@{name}"), words));
+        let (stream, _) = listener.accept().expect("a caller");
+        line(&stream);
+        (&stream).write_all(b"{\"ok\":true,\"text\":\"\x1b]0;owned\x07\"}\n").expect("room");
+        let output = child.wait_with_output().expect("it was started");
+        let cause = r#"it answers "{\"ok\":true,\"text\":\"\u{1b}]0;owned\u{7}\"}""#;
+        assert_eq!((output.status, said(&output)), (exited(1), format!("socketmaster: cannot reach a master at @{name}: {cause}")));
+    }
+}
+
+#[test]
+fn a_master_that_does_not_answer_is_given_up_on() {
+    let name = format!("socketmaster-deaf-{}", std::process::id());
+    let _deaf = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket");
+    let children = ["status", "reload", "stop"].map(|verb| started(asker(&format!("@{name}"), &[&format!("-s={verb}")])));
+    for mut child in children {
+        eventually("it gives up", SOON, || child.try_wait().expect("it is our child"));
+        let output = child.wait_with_output().expect("it was started");
+        let cause = format!("socketmaster: cannot reach a master at @{name}: it has not answered within 10 s");
+        assert_eq!((output.status, said(&output)), (exited(1), cause));
+    }
+}
+
 #[test]
 fn nobody_there_is_told_with_the_address() {
     let dir = free_dir();
@@ -470,8 +682,10 @@ fn a_control_socket_in_use_is_an_error_and_a_stale_one_is_replaced() {
     assert!(!marker.exists() && scene.control().exists());
 
     let Scene { dir, mut master } = scene;
+    let left = master.children();
     master.signal(Signal::SIGKILL);
     master.wait_exit(SOON);
+    left.into_iter().for_each(|worker| _ = send(worker, Signal::SIGKILL));
     assert!(dir.join("control").exists(), "stale");
     let mut third = second().spawn();
     assert_eq!(third.wait_exit(SOON), exited(0));

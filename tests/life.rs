@@ -130,24 +130,50 @@ fn at_a_stop_clients_are_refused_once_the_program_has_closed_its_own_copy() {
     assert_eq!(master.wait_exit(SOON), exited(137));
 }
 
-#[test]
-fn when_only_retiring_ones_are_left_clients_are_refused_and_do_not_hang() {
-    let directory = free_dir();
+/// The current generation, the second, is killed while the first still finishes its work; its plan, and how to reach it.
+fn crashed_while_an_older_one_drains(directory: &Path) -> (Master, std::path::PathBuf, String) {
     let plan = directory.join("plan");
     fs::write(&plan, "exec 3<&-; trap : TERM; echo closed; while :; do sleep 1 & wait; done").expect("our file");
-    let mut master = Setup::new().arg("-start=0").program("/bin/sh", ["-c", r#". "$0""#, &plan.display().to_string()]).spawn();
+    let master = Setup::new().arg("-start=0").program("/bin/sh", ["-c", r#". "$0""#, &plan.display().to_string()]).spawn();
     master.wait_output("closed", SOON);
     let uri = master.uri();
     fs::write(&plan, "exec 3<&-; exec sleep 600").expect("our file");
     reload(&master, 2);
-    assert!(connects(&uri), "the master still holds it: the control");
     send(pid_of(&master, 2), Signal::SIGKILL);
-    master.wait_note("the current generation is gone", SOON);
-    assert!(!connects(&uri));
-    master.signal(Signal::SIGHUP);
-    master.wait_note("reload refused", SOON);
+    master.wait_note("generation 2 is gone, and nobody accepts connections until a reload succeeds; retiring workers left: 1", SOON);
+    (master, plan, uri)
+}
+
+#[test]
+fn when_only_retiring_workers_are_left_clients_wait_and_a_reload_makes_it_serve_again() {
+    let directory = free_dir();
+    let (mut master, plan, uri) = crashed_while_an_older_one_drains(&directory);
+    assert!(connects(&uri), "clients wait in the queue");
+    fs::write(&plan, format!("exec {} serve", fixture("worker").display())).expect("our file");
+    reload(&master, 3);
+    let target = uri.trim_start_matches("tcp://").to_owned();
+    eventually("an answer", SOON, || {
+        use std::io::{Read, Write};
+        let mut stream = TcpStream::connect(&target).expect("a listener");
+        stream.set_read_timeout(Some(SOON)).expect("a time");
+        let mut answer = String::new();
+        stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").and_then(|()| stream.read_to_string(&mut answer)).is_ok()
+            && answer.contains("200")
+    });
+    send(pid_of(&master, 1), Signal::SIGKILL);
+    master.wait_note("killed by SIGKILL", SOON);
+    master.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn without_that_reload_it_ends_when_the_last_retiring_worker_has_with_the_status_of_the_current_one() {
+    let directory = free_dir();
+    let (mut master, _, uri) = crashed_while_an_older_one_drains(&directory);
+    send(pid_of(&master, 1), Signal::SIGTERM);
+    assert!(connects(&uri), "it still finishes: the control");
     send(pid_of(&master, 1), Signal::SIGKILL);
     assert_eq!(master.wait_exit(SOON), exited(137), "the status is that of the current one");
+    assert!(!connects(&uri));
 }
 
 #[test]

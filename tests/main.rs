@@ -3,7 +3,7 @@
 
 mod architecture;
 mod bad_input;
-mod completions;
+mod config;
 mod control;
 mod faults_of_the_original;
 mod handover;
@@ -13,7 +13,9 @@ mod init;
 mod life;
 mod manager;
 mod output;
-mod pages;
 mod resilience;
 mod rollover;
+mod signals;
 mod sockets;
+mod starting;
+mod unix_paths;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -253,6 +253,24 @@ fn what_a_grandchild_writes_after_the_worker_s_death_is_still_relayed() {
     assert_eq!(master.stop(SIGTERM), exited(0));
 }
 
+/// As under systemd: JOURNAL_STREAM says that standard error is the journal, by device and inode.
+#[test]
+fn the_journal_gets_levels_and_everything_else_name_and_pid() {
+    for is_the_journal in [true, false] {
+        let (reader, journal) = UnixStream::pair().expect("a pair");
+        let stat = nix::sys::stat::fstat(&journal).expect("a socket");
+        let inode = if is_the_journal { stat.st_ino } else { stat.st_ino + 1 };
+        let setup = Setup::new().env("JOURNAL_STREAM", format!("{}:{inode}", stat.st_dev));
+        let mut master = run(with_stderr(setup, OwnedFd::from(journal).into()), "exit 3");
+        assert_eq!(master.wait_exit(SOON), exited(3));
+        drop(master);
+        let text = String::from_utf8(read_all(reader)).expect("text");
+        let start = if is_the_journal { "<6>" } else { "socketmaster[" };
+        assert!(text.lines().count() == 5 && text.lines().all(|line| line.starts_with(start)), "{text}");
+        assert_eq!(text.contains("socketmaster["), !is_the_journal, "{text}");
+    }
+}
+
 /// Things that the master may find as its standard error, and that nobody reads until the test does.
 fn unread() -> Vec<(&'static str, Box<dyn Read + Send>, Stdio)> {
     let (reader, pipe) = io::pipe().expect("a pipe");
@@ -351,6 +369,91 @@ fn while_nobody_reads_workers_wait_and_the_master_does_not_and_nothing_is_lost()
     }
 }
 
+/// Dead workers cannot wait. Their output is kept up to a bound, and the rest is counted.
+#[test]
+fn the_output_of_dead_workers_that_nobody_reads_is_bounded_in_total_and_the_rest_is_counted() {
+    const DEAD: usize = 60;
+    const LINES: usize = 600;
+    let dir = free_dir();
+    let (reader, pipe) = io::pipe().expect("a pipe");
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+    let path = |name: &str| dir.join(name).display().to_string();
+    let mut plans = vec![format!("ready-to {} signals --count 1 lines 5000 100 signals", path("1"))];
+    plans.extend((2..DEAD + 2).map(|generation| format!("report {} lines {LINES} 100 exit 3", path(&generation.to_string()))));
+    let setup = with_stderr(Setup::new().arg("-prefix").arg("-start=600000"), pipe.into());
+    let mut master = by_generation(setup, &dir, &plans).spawn();
+    wait_file(&dir.join("1"));
+    let first = children_of(master.pid())[0];
+    assert!(send(first, SIGUSR1));
+    wait_until_blocked(first, 500_000);
+    for generation in 2..DEAD + 2 {
+        master.signal(SIGHUP);
+        wait_file(&dir.join(generation.to_string()));
+        eventually("it is dead and buried", SOON, || master.children() == [first]);
+    }
+    let reader = thread::spawn(move || read_all(reader));
+    eventually("the first has written all", SOON, || written_by(first).is_some_and(|bytes| bytes >= 500_000));
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    let log = entries(&reader.join().expect("it is read"));
+    let mut lost = BTreeMap::new();
+    for entry in &log {
+        let Entry::Note(note) = entry else { continue };
+        if let Some((before, _)) = note.split_once(" bytes of output lost while the log was blocked") {
+            let bytes: usize = before.rsplit(' ').next().and_then(|bytes| bytes.parse().ok()).expect("a number");
+            assert!(lost.insert(pid_in_note(note), bytes).is_none(), "once each: {note}");
+        }
+    }
+    assert!(lost.len() > DEAD / 2 && lost.len() < DEAD, "{lost:?}");
+    let mut kept = BTreeMap::<u32, usize>::new();
+    for (pid, _, bytes) in pieces(&log) {
+        // A line that was cut where the room ended has no end of its own.
+        *kept.entry(pid).or_default() += if bytes.len() == 99 { 100 } else { bytes.len() };
+    }
+    assert!(!lost.contains_key(&first) && kept.remove(&first) >= Some(500_000), "who lives waits, and loses nothing");
+    let pids: std::collections::BTreeSet<u32> = lost.keys().chain(kept.keys()).copied().collect();
+    assert_eq!(pids.len(), DEAD);
+    for pid in pids {
+        let [kept, lost] = [&kept, &lost].map(|bytes| bytes.get(&pid).copied().unwrap_or(0));
+        assert_eq!(kept + lost, LINES * 100, "{kept} kept and {lost} lost of {pid}");
+    }
+    let all: usize = kept.values().sum();
+    assert!(all < 2 * 1024 * 1024, "{all} bytes were kept");
+}
+
+/// A path or a name may hold a newline, and the text behind it may look like a line of the log.
+#[test]
+fn no_name_makes_a_line_of_its_own() {
+    const FORGED: &str = "socketmaster[1]: generation 1: current";
+    let name = format!("a\n{FORGED}");
+    let directory = free_dir();
+    let missing = directory.join(&name).display().to_string();
+    for option in [
+        format!("-command={missing}"),
+        format!("-dir={missing}"),
+        format!("-control={missing}/x"),
+        format!("-listen=unix://{missing}/x"),
+        format!("-user={name}"),
+        format!("-stop-signal={name}"),
+    ] {
+        let mut master = Setup::new().arg(&option).program("true", [""; 0]).spawn();
+        assert!([exited(1), exited(2), exited(127)].contains(&master.wait_exit(SOON)), "{option}");
+        let lines: Vec<String> = master.lines().iter().map(|line| line.text()).collect();
+        assert!(lines.iter().all(|line| line != FORGED), "{lines:#?}");
+        assert_eq!(lines.iter().filter(|line| line.contains(&format!("a\\n{FORGED}"))).count(), 1, "{option}: {lines:#?}");
+    }
+    // In a note too: the program is gone at the reload.
+    let program = directory.join(&name);
+    crate::harness::make_program(&program, format!("#!/bin/sh\nexec {} signals\n", fixture("worker").display()));
+    let mut master = Setup::new().arg("-start=0").program(&program, [""; 0]).spawn();
+    master.wait_output("ready", SOON);
+    fs::remove_file(&program).expect("it was made");
+    master.signal(SIGHUP);
+    let note = master.wait_note("reload failed: generation 2: cannot execute ", SOON);
+    assert!(note.contains(&format!("a\\n{FORGED}")), "{note}");
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    assert!(master.notes().iter().all(|note| note != FORGED), "{:#?}", master.notes());
+}
+
 #[test]
 fn notes_that_nobody_reads_are_counted_and_the_count_is_told_as_soon_as_somebody_does() {
     const GENERATIONS: usize = 800;
@@ -405,14 +508,14 @@ fn a_standard_error_that_takes_nothing_costs_the_lines_and_nothing_else() {
         for (dir, (kind, stderr)) in dirs.iter().zip(kinds) {
             let ready = dir.join("{generation}").display().to_string();
             // With -prefix what the worker writes goes there, too, and must be taken from it all the same.
-            let verbs = if prefix == "-prefix" { "lines 3000 100" } else { "hold 0" };
+            let verbs = if prefix == "-prefix" { "lines 3000 100 " } else { "" };
             let setup = Setup::new().arg(prefix).arg("-start=0").tune(|command| match stderr {
                 Some(stderr) => {
                     command.stderr(stderr);
                 }
                 None => pre_exec::close(command, &[2]),
             });
-            let mut master = run(setup, &format!("ready-to {ready} {verbs} signals exit 3"));
+            let mut master = run(setup, &format!("ready-to {ready} {verbs}signals exit 3"));
             wait_file(&dir.join("1"));
             master.signal(SIGHUP);
             wait_file(&dir.join("2"));
@@ -549,6 +652,90 @@ fn without_syslogd_all_is_on_standard_error_with_one_note_about_it() {
     for said in ["] one", "] two", "] three"] {
         assert!(notes.iter().any(|note| note.ends_with(said)), "{said}: {notes:#?}");
     }
+}
+
+/// The messages that came over a stream, each ended by a NUL.
+fn messages(stream: impl Read) -> Vec<Vec<u8>> {
+    let all = read_all(stream);
+    let Some(all) = all.strip_suffix(b"\0") else { panic!("the last message has no end") };
+    all.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// The master's connection.
+#[track_caller]
+fn accepted(syslogd: &UnixListener) -> UnixStream {
+    syslogd.set_nonblocking(true).expect("a socket");
+    let (stream, _) = eventually("the master connects", SOON, || syslogd.accept());
+    stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(SOON))).expect("a socket");
+    stream
+}
+
+/// As syslog-ng may listen.
+#[test]
+fn a_syslogd_with_a_stream_socket_gets_each_line_whole_with_its_severity() {
+    const LINES: usize = 5_000;
+    let dir = free_dir();
+    let syslogd = UnixListener::bind(dir.join("log")).expect("a path of our own");
+    let Some(setup) = with_dev_log(Some(&dir.join("log"))) else { return };
+    let written = dir.join("written");
+    let plans =
+        [format!("lines {LINES} 100 ready-to {} signals", written.display()), format!("report {} raw exit 3", dir.join("2").display())];
+    let mut master = by_generation(setup.arg("-start=600000"), &dir, &plans).spawn();
+    let first = accepted(&syslogd);
+    let worker = eventually("a worker", SOON, || children_of(master.pid()).first().copied());
+    // Nobody reads yet: the master waits with a part of a line on its way.
+    wait_until_blocked(worker, LINES as u64 * 100);
+    let reader = thread::spawn(move || messages(first));
+    wait_file(&written);
+    master.signal(SIGHUP);
+    wait_file(&dir.join("2"));
+    eventually("the reload has failed", SOON, || master.children() == [worker]);
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    let texts = reader.join().expect("it is read");
+    assert_eq!(master.lines().len(), 0);
+    let texts: Vec<String> = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+    let lines: Vec<Entry> = texts
+        .iter()
+        .filter_map(|text| text.strip_prefix("<30>socketmaster[1]: "))
+        .filter(|text| text.ends_with("xx"))
+        .map(|text| Entry::read(text.as_bytes()))
+        .collect();
+    assert!(numbered(pieces(&lines)).values().eq(&[LINES]));
+    let with = |part: &str| texts.iter().filter(|text| text.contains(part)).collect::<Vec<_>>();
+    assert!(with("nul ")[0].contains("nul #000 high "), "a NUL within a line does not end it: {:?}", with("nul "));
+    assert!(with("reload failed")[0].starts_with("<27>socketmaster[1]: reload failed: generation 2: "), "{:?}", with("reload failed"));
+    assert_eq!(with("ended with status 0"), ["<30>socketmaster[1]: ended with status 0"]);
+}
+
+#[test]
+fn a_syslogd_with_a_stream_socket_that_is_restarted_is_found_again() {
+    let dir = free_dir();
+    let syslogd = UnixListener::bind(dir.join("log")).expect("a path of our own");
+    let Some(setup) = with_dev_log(Some(&dir.join("log"))) else { return };
+    let mut master = run(setup, "signals");
+    let first = accepted(&syslogd);
+    receive_message(&first, "] ready");
+    drop((first, syslogd));
+    fs::remove_file(dir.join("log")).expect("it was made");
+    let syslogd = UnixListener::bind(dir.join("log")).expect("the path again");
+    master.signal(SIGUSR1);
+    let again = accepted(&syslogd);
+    let all = receive_message(&again, "] signal 10");
+    assert!(all.starts_with("<30>socketmaster[1]: [") && all.matches('\0').count() == 1, "whole, from its beginning: {all:?}");
+    assert_eq!(master.stop(SIGTERM), exited(0));
+    assert_eq!(master.lines().len(), 0);
+}
+
+/// Reads up to the end of the message that ends with this text.
+#[track_caller]
+fn receive_message(mut stream: &UnixStream, last: &str) -> String {
+    let mut text = String::new();
+    let mut byte = [0];
+    while !text.ends_with(&format!("{last}\0")) {
+        stream.read_exact(&mut byte).expect("more of it");
+        text.push(char::from(byte[0]));
+    }
+    text
 }
 
 /// A real one, listening at `log` of a directory and writing to `messages` there.

@@ -200,8 +200,9 @@ fn several_listeners_stand_in_order_from_3_up_with_their_names() {
 #[test]
 fn listen_none_opens_nothing_and_tells_nothing() {
     let dir = free_dir();
-    let (_master, inherited) = reporting(listen_on(&["none"]), &dir);
-    assert_eq!(inherited.fds().into_keys().collect::<Vec<_>>(), [0, 1, 2]);
+    let (master, inherited) = reporting(listen_on(&["none"]), &dir);
+    assert!(targets(&inherited).values().all(|target| !target.starts_with("socket:")), "{:?}", inherited.fds());
+    assert_eq!(master.notes().iter().filter(|note| note.contains("listening")).count(), 0);
     for variable in ["EINHORN_FDS", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "SERVER_STARTER_PORT"] {
         assert_eq!(inherited.env(variable), None, "{variable}");
     }
@@ -312,9 +313,10 @@ fn at_the_end_a_path_that_is_another_file_by_now_is_left() {
     let dir = free_dir();
     let path = dir.join("sock");
     let (mut master, _) = serving(listen_on(&[&format!("unix://{}", path.display())]));
-    // As another socketmaster does it that thought this one dead. The first inode is kept, so that its number is.
-    fs::rename(&path, dir.join("first")).expect("ours");
-    let other = UnixListener::bind(&path).expect("a free path");
+    // As a program does it that binds beside and moves its socket to the path. The first inode is kept, so that its number is.
+    let other = UnixListener::bind(dir.join("other")).expect("a free path");
+    fs::hard_link(&path, dir.join("first")).expect("a file system with hard links");
+    fs::rename(dir.join("other"), &path).expect("a directory of our own");
     let inode = fs::symlink_metadata(&path).expect("a socket").ino();
     assert_eq!(master.stop(Signal::SIGTERM), exited(143));
     assert_eq!(fs::symlink_metadata(&path).expect("it is not ours").ino(), inode);
@@ -411,9 +413,8 @@ fn inherited_sockets_come_from_any_number_to_their_place() {
         Row { a: 17, b: 9, listen: &["tcp://127.0.0.1:0", "fd://17"], expected: &[(3, 'n'), (4, 'a')] },
         Row { a: 4, b: 3, listen: &["fd://3", "tcp://127.0.0.1:0", "fd://4"], expected: &[(3, 'b'), (4, 'n'), (5, 'a')] },
         Row { a: 17, b: 200, listen: &["fd://200", "fd://17"], expected: &[(3, 'b'), (4, 'a')] },
-        Row { a: 3, b: 4, listen: &["fd://3", "fd://3"], expected: &[(3, 'a'), (4, 'a')] },
-        // As inetd hands a socket over: on standard input, which stays what it is.
-        Row { a: 0, b: 4, listen: &["fd://0"], expected: &[(0, 'a'), (3, 'a')] },
+        // As inetd hands a socket over: on standard input, which does not keep it open beside its place.
+        Row { a: 0, b: 4, listen: &["fd://0"], expected: &[(3, 'a')] },
     ];
     for Row { a, b, listen, expected } in rows {
         let what = format!("a={a} b={b} {listen:?}");
@@ -426,6 +427,7 @@ fn inherited_sockets_come_from_any_number_to_their_place() {
         let (mut master, inherited) = reporting(listen_on(listen).tune(move |command| inherit(command, files)), &dir);
         let seen: Vec<(RawFd, char)> = targets(&inherited)
             .into_iter()
+            .inspect(|(fd, target)| assert!(*fd != 0 || target == "/dev/null", "{what}: standard input is {target}"))
             .filter(|(_, target)| target.starts_with("socket:"))
             .map(|(fd, target)| (fd, known.iter().find(|(socket, _)| *socket == target).map_or('n', |(_, name)| *name)))
             .collect();
@@ -480,6 +482,20 @@ fn other_inherited_descriptors_are_closed_however_the_kernel_can() {
         assert_eq!(inherited.fds().into_keys().collect::<Vec<_>>(), [0, 1, 2, 3, 4], "close_range answers {refused:?}");
         let held = open_fds(master.pid());
         assert!(!held.values().any(|target| target.ends_with("/file")), "close_range answers {refused:?}: {held:?}");
+    }
+}
+
+/// A lock, bash's process substitution, a job server: what a parent passes on is meant for the program.
+#[test]
+fn without_a_listener_inherited_descriptors_reach_the_program_untouched() {
+    let file = |name: &str, dir: &FreeDir| -> OwnedFd { File::create(dir.join(name)).expect("a file").into() };
+    for (listen, passes) in [("none", true), ("tcp://127.0.0.1:0", false)] {
+        let dir = free_dir();
+        let files = vec![(file("first", &dir), 3), (file("second", &dir), 9)];
+        let (_master, inherited) = reporting(listen_on(&[listen]).tune(move |command| inherit(command, files)), &dir);
+        let fds = targets(&inherited);
+        let has = |fd, name: &str| fds.get(&fd).is_some_and(|target| target.ends_with(name));
+        assert_eq!((has(3, "/first"), has(9, "/second")), (passes, passes), "{listen}: {fds:?}");
     }
 }
 
@@ -664,4 +680,185 @@ fn what_a_killed_master_has_left_is_replaced_once_its_worker_is_gone_too() {
     eventually("the worker's end", SOON, || UnixStream::connect(dir.join("sock")).is_err());
     let (_next, worker) = serving(listen_on(&[&uri]));
     assert_eq!(answer_over_unix(UnixStream::connect(dir.join("sock"))), Some(worker));
+}
+
+/// The one line of a start that fails.
+#[track_caller]
+fn refusal(setup: Setup) -> String {
+    let mut master = setup.program(fixture("worker"), ["serve"]).spawn();
+    let status = master.wait_exit(SOON);
+    let said: Vec<String> = master.lines().iter().map(|line| line.text()).collect();
+    assert_eq!((status, said.len()), (exited(1), 1), "{said:?}");
+    said.into_iter().next().unwrap_or_default()
+}
+
+#[test]
+fn what_is_inherited_and_cannot_serve_is_named_as_what_it_is() {
+    let dir = free_dir();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let connected = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+    let (pair, _other) = UnixDatagram::pair().expect("a pair");
+    let plain = |family, kind| socket(family, kind, SockFlag::SOCK_CLOEXEC, None);
+    let (fifo, _writer) = nix::unistd::pipe().expect("a pipe");
+    let mut rows: Vec<(OwnedFd, &str)> = vec![
+        (fifo, "is a FIFO, not a socket"),
+        (File::create(dir.join("file")).expect("a file").into(), "is a file, not a socket"),
+        (File::open(&*dir).expect("a directory").into(), "is a directory, not a socket"),
+        (File::open("/dev/null").expect("a device").into(), "is a character device, not a socket"),
+        (connected.into(), "is a connected socket, not one that listens"),
+        (pair.into(), "is a connected socket, not one that listens"),
+        (plain(AddressFamily::Inet, SockType::Stream).expect("a socket"), "is a socket that does not listen"),
+        (plain(AddressFamily::Inet, SockType::Datagram).expect("a socket"), "is a socket that is not bound to an address"),
+        (plain(AddressFamily::Netlink, SockType::Raw).expect("a socket"), "is a netlink socket; accepted are TCP, UDP and unix sockets"),
+    ];
+    match plain(AddressFamily::Vsock, SockType::Stream) {
+        Ok(vsock) => rows.push((vsock, "is a vsock socket; accepted are TCP, UDP and unix sockets")),
+        Err(error) => skip(&format!("no vsock: {error}")),
+    }
+    for (file, what) in rows {
+        let line = refusal(listen_on(&["fd://5"]).tune(move |command| inherit(command, vec![(file, 5)])));
+        assert_eq!(line, format!("socketmaster: cannot listen on fd://5: descriptor 5 {what}"));
+    }
+    let line = refusal(listen_on(&["fd://5"]));
+    assert!(line.starts_with("socketmaster: cannot listen on fd://5: no such descriptor is open; "), "{line}");
+}
+
+#[test]
+fn an_address_that_is_given_twice_is_one_error_that_names_both() {
+    let same = |uris: &[&str]| {
+        let (first, second) = (uris[0], uris[1]);
+        let line = refusal(listen_on(uris).tune(|command| {
+            let inherited = TcpListener::bind("127.0.0.1:0").expect("a port");
+            inherit(command, vec![(inherited.into(), 7)]);
+        }));
+        let text = format!("socketmaster: cannot listen on {second}: it is the same address as {first}, which comes before it");
+        assert_eq!(line, text);
+    };
+    same(&["fd://7", "fd://07?name=again"]);
+    same(&["tcp://*:65001", "tcp://:65001?backlog=5"]);
+    same(&["unix:///nowhere/sock", "unixgram:///nowhere/sock"]);
+    // The same port in other words.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let (first, second) = (format!("tcp://127.0.0.1:{port}"), format!("tcp4://:{port}?name=b"));
+    let line = refusal(listen_on(&[&first, &second]));
+    assert_eq!(line, format!("socketmaster: cannot listen on {second}: Address already in use; the listener {first} has it"));
+}
+
+#[test]
+fn an_inherited_socket_blocks_again_in_the_end() {
+    let is_nonblocking = |socket: &TcpListener| {
+        let flags = nix::fcntl::fcntl(socket, nix::fcntl::FcntlArg::F_GETFL).expect("it is open");
+        nix::fcntl::OFlag::from_bits_retain(flags).contains(nix::fcntl::OFlag::O_NONBLOCK)
+    };
+    // Found blocking or not, with the option or without: during the life, and after it.
+    for (found, query, during) in [(false, "?nonblock=1", true), (true, "?nonblock=1", true), (true, "", true), (false, "", false)] {
+        let dir = free_dir();
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        socket.set_nonblocking(found).expect("a socket");
+        let files = vec![(socket.try_clone().expect("room").into(), 7)];
+        let setup = listen_on(&[&format!("fd://7{query}")]).tune(move |command| inherit(command, files));
+        let words = ["report", dir.join("report").to_str().expect("a plain path"), "signals", "--until", "USR1"].map(String::from);
+        let mut master = setup.program(fixture("worker"), words).spawn();
+        Inherited::wait(&dir.join("report"));
+        master.wait_output("ready", SOON);
+        assert_eq!(is_nonblocking(&socket), during, "{found} {query}");
+        assert_eq!(master.stop(Signal::SIGUSR1), exited(0));
+        assert_eq!(is_nonblocking(&socket), found, "{found} {query}");
+    }
+}
+
+/// A socket unit's socket is the manager's: what starts on it next finds it as it was, also where workers were told to stop.
+#[test]
+fn a_socket_of_a_socket_unit_blocks_again_in_the_end() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let is_nonblocking = || {
+        let flags = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_GETFL).expect("it is open");
+        nix::fcntl::OFlag::from_bits_retain(flags).contains(nix::fcntl::OFlag::O_NONBLOCK)
+    };
+    let files = vec![(socket.try_clone().expect("room").into(), 3)];
+    let setup = listen_on(&["systemd:?nonblock=1"]).env("LISTEN_FDS", "1").tune(move |command| inherit(command, files));
+    let setup = setup.through(["sh", "-c", r#"LISTEN_PID=$$ exec "$@""#, "sh"]);
+    let mut master = setup.program(fixture("worker"), ["ignore", "TERM", "signals", "--until", "INT"]).spawn();
+    master.wait_output("ready", SOON);
+    assert!(is_nonblocking());
+    master.signal(Signal::SIGTERM);
+    master.wait_note("told to stop", SOON);
+    assert!(is_nonblocking(), "a worker that drains still has it");
+    assert_eq!(master.stop(Signal::SIGINT), exited(0));
+    assert!(!is_nonblocking());
+}
+
+#[test]
+fn a_start_waits_for_a_port_that_is_still_in_use_if_it_is_told_to() {
+    let before = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = before.local_addr().expect("it is bound");
+    let line = refusal(listen_on(&[&format!("tcp://{address}?retry=1")]));
+    assert!(line.ends_with("Address already in use; another program listens there already"), "{line}");
+    let master = listen_on(&[&format!("tcp://{address}?retry=4294967295")]).program(fixture("worker"), ["serve"]).spawn();
+    drop(before);
+    master.wait_output("ready", SOON);
+    assert_eq!(answer_over_tcp(address), Some(master.children()[0]));
+}
+
+fn option(fd: &OwnedFd, level: c_int, name: c_int) -> c_int {
+    let mut value: c_int = 0;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel writes no more than the length that it is given.
+    let result = unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length) };
+    Errno::result(result).expect("an option");
+    value
+}
+
+#[test]
+fn every_option_of_a_socket_is_set() {
+    use libc::{IPPROTO_IP, IPPROTO_TCP, SOL_SOCKET};
+    let rows: [(&str, c_int, c_int, c_int); 6] = [
+        ("nodelay=1", IPPROTO_TCP, libc::TCP_NODELAY, 1),
+        ("fastopen=17", IPPROTO_TCP, libc::TCP_FASTOPEN, 17),
+        // The kernel counts retransmissions: of 1, 3, 7 seconds, and so on.
+        ("defer=7", IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 7),
+        ("freebind=1", IPPROTO_IP, libc::IP_FREEBIND, 1),
+        // The kernel doubles these.
+        ("rcvbuf=20000", SOL_SOCKET, libc::SO_RCVBUF, 40000),
+        ("sndbuf=20000", SOL_SOCKET, libc::SO_SNDBUF, 40000),
+    ];
+    for (query, level, name, expected) in rows {
+        let dir = free_dir();
+        let (master, _) = reporting(listen_on(&["tcp://127.0.0.1:0", &format!("tcp://127.0.0.1:0?{query}")]), &dir);
+        match (copied(master.pid(), 3), copied(master.pid(), 4)) {
+            (Ok(without), Ok(with)) => {
+                assert_eq!(option(&with, level, name), expected, "{query}");
+                assert_ne!(option(&without, level, name), expected, "the control: {query}");
+            }
+            (Err(error), _) | (_, Err(error)) => return skip(&format!("a descriptor cannot be copied: {error}")),
+        }
+    }
+}
+
+#[test]
+fn a_socket_serves_the_interface_that_it_is_bound_to() {
+    let dir = free_dir();
+    let line = refusal(listen_on(&["tcp://:0?device=socketmaster-no"]));
+    if line.contains("not permitted") {
+        return skip("SO_BINDTODEVICE is not permitted here");
+    }
+    assert_eq!(line, "socketmaster: cannot listen on tcp://:0?device=socketmaster-no: No such device; no network interface has that name");
+    let (master, _) = reporting(listen_on(&["tcp4://:0?device=lo"]), &dir);
+    match copied(master.pid(), 3) {
+        Ok(listener) => assert_eq!(getsockopt(&listener, sockopt::BindToDevice).expect("an option").to_str(), Some("lo")),
+        Err(error) => skip(&format!("a descriptor cannot be copied: {error}")),
+    }
+}
+
+/// 192.0.2.1 is nobody's, RFC 5737.
+#[test]
+fn an_address_that_is_not_there_yet_is_bound_if_it_may_be() {
+    let line = refusal(listen_on(&["tcp://192.0.2.1:0"]));
+    assert!(line.ends_with("no interface of this machine has that address"), "{line}");
+    let (_master, _) = reporting(listen_on(&["tcp://192.0.2.1:0?freebind=1", "udp://192.0.2.1:0?freebind=1"]), &free_dir());
+    if has_ipv6() {
+        let (_master, _) = reporting(listen_on(&["tcp://[2001:db8::1]:0?freebind=1"]), &free_dir());
+    } else {
+        skip(NO_IPV6);
+    }
 }

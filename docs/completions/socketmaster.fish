@@ -17,7 +17,7 @@ function __socketmaster_words
         end
         set -e words[1]
         set -l pair (string split -m 1 -- = (string replace -r -- '^--?' '' $word))
-        if not set -q pair[2]; and contains -- $pair[1] listen command dir user start stop-signal stop-timeout signal ok handoff env control s
+        if not set -q pair[2]; and contains -- $pair[1] listen command dir user start stop-signal stop-timeout signal ok handoff env control pid-file s
             set -a pair $words[1]
             set -e words[1]
         end
@@ -99,11 +99,11 @@ end
 function __socketmaster_signal_rules
     set -l value (__socketmaster_value)
     set -l pair (string split -m 1 -- : "$value")
-    set -l orders reload stop ignore HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS
+    set -l orders reload stop ignore forward HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS
     if set -q pair[2]
         printf '%s\n' $pair[1]:$orders
     else
-        printf '%s:\n' HUP INT QUIT USR1 USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR
+        printf '%s:\n' HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS
     end
 end
 
@@ -123,22 +123,25 @@ end
 
 complete -c socketmaster -f
 complete -c socketmaster -a '(__socketmaster_operands)'
-complete -c socketmaster -n __socketmaster_options -o listen -x -a '(__socketmaster_listeners)' -d 'socket to open, or none for no socket'
-complete -c socketmaster -n __socketmaster_options -o command -x -a '(__socketmaster_programs)' -d 'program to run; its arguments follow the options'
-complete -c socketmaster -n __socketmaster_options -o dir -x -a '(__fish_complete_directories (__socketmaster_value))' -d 'working directory, resolved anew at each start'
-complete -c socketmaster -n __socketmaster_options -o user -x -a '(__socketmaster_users)' -d 'run workers as LOGIN, UID, LOGIN:GROUP or UID:GID'
-complete -c socketmaster -n __socketmaster_options -o start -x -d 'how long a new generation must live to be trusted'
-complete -c socketmaster -n __socketmaster_options -o stop-signal -x -a '(__socketmaster_stop_signals)' -d 'what tells an old generation to stop'
-complete -c socketmaster -n __socketmaster_options -o stop-timeout -x -d 'KILL for a worker that has not stopped; 0: never'
-complete -c socketmaster -n __socketmaster_options -o signal -x -a '(__socketmaster_signal_rules)' -d 'at SIG: reload, stop, ignore, or pass on signal DO'
-complete -c socketmaster -n __socketmaster_options -o group -d 'send signals to workers\' whole process groups'
-complete -c socketmaster -n __socketmaster_options -o ok -x -d 'exit statuses of the program to report as 0'
+complete -c socketmaster -n __socketmaster_options -o listen -x -a '(__socketmaster_listeners)' -d socket
+complete -c socketmaster -n __socketmaster_options -o command -x -a '(__socketmaster_programs)' -d 'program to run'
+complete -c socketmaster -n __socketmaster_options -o dir -x -a '(__fish_complete_directories (__socketmaster_value))' -d 'working directory'
+complete -c socketmaster -n __socketmaster_options -o user -x -a '(__socketmaster_users)' -d 'user of the workers'
+complete -c socketmaster -n __socketmaster_options -o start -x -d 'time to trust'
+complete -c socketmaster -n __socketmaster_options -o stop-signal -x -a '(__socketmaster_stop_signals)' -d 'stop signal'
+complete -c socketmaster -n __socketmaster_options -o stop-timeout -x -d 'then KILL'
+complete -c socketmaster -n __socketmaster_options -o signal -x -a '(__socketmaster_signal_rules)' -d 'change what SIG does'
+complete -c socketmaster -n __socketmaster_options -o group -d 'signal whole groups'
+complete -c socketmaster -n __socketmaster_options -o ok -x -d 'statuses that mean 0'
 complete -c socketmaster -n __socketmaster_options -o handoff -x -a '(__socketmaster_protocols)' -d 'protocols, or none'
-complete -c socketmaster -n __socketmaster_options -o env -x -d 'another variable, {fd} {addr} {uri} filled in'
-complete -c socketmaster -n __socketmaster_options -o prefix -d '[pid] before each line of the workers\' output'
-complete -c socketmaster -n __socketmaster_options -o syslog -d 'log to syslog, the workers\' output too'
-complete -c socketmaster -n __socketmaster_options -o control -r -F -d 'control socket: a path or @NAME'
-complete -c socketmaster -n __socketmaster_options -o s -x -a '(__socketmaster_verbs)' -d 'ask the master behind -control: reload, status, stop'
-complete -c socketmaster -n __socketmaster_options -o json -d 'with -s: the answer as JSON'
-complete -c socketmaster -n __socketmaster_options -o help -o h -d 'this screen; --help: everything'
+complete -c socketmaster -n __socketmaster_options -o env -x -d 'variable to add'
+complete -c socketmaster -n __socketmaster_options -o prefix -d '[pid] before lines'
+complete -c socketmaster -n __socketmaster_options -o syslog -d 'log to syslog'
+complete -c socketmaster -n __socketmaster_options -o quiet -d 'fewer log lines'
+complete -c socketmaster -n __socketmaster_options -o verbose -d 'more log lines'
+complete -c socketmaster -n __socketmaster_options -o control -r -F -d 'control socket'
+complete -c socketmaster -n __socketmaster_options -o pid-file -r -F -d 'for the master\'s pid'
+complete -c socketmaster -n __socketmaster_options -o s -x -a '(__socketmaster_verbs)' -d 'reload, status, stop'
+complete -c socketmaster -n __socketmaster_options -o json -d 'answer as JSON'
+complete -c socketmaster -n __socketmaster_options -o help -o h -d '--help: everything'
 complete -c socketmaster -n __socketmaster_options -o version -d 'print the version'

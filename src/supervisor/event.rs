@@ -1,96 +1,126 @@
-//! What the core is told, what it wants done, and what it wants said.
+//! What the core is told, and what it wants done.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::ids::{Ending, Generation, Pid, Signal};
+use super::message::{Message, Seconds};
+use crate::types::one_line::OneLine;
+use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError, WorkerId};
+use crate::types::request::{CallerId, Request};
+use crate::types::settings::Policy;
+use crate::types::signal::Signal;
 
 /// Something has happened.
+///
+/// For each [`Action::Spawn`] comes `SpawnFailed`, or `Spawned` and later one `Exited`. [`Action::Load`] is answered by `Loaded`
+/// or `LoadFailed`, and [`Action::Kill`] by `Killed` or `KillFailed`, before anything else is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The listeners are open: begin.
-    Boot,
-    /// The worker last asked for by [`Action::Start`] runs: its `execve` has succeeded.
-    Started { pid: Pid },
-    /// The worker last asked for by [`Action::Start`] does not run.
-    StartFailed(Failure),
-    /// A worker says that it serves.
-    Ready { pid: Pid },
-    /// A process has been reaped; not always one of the workers.
-    Died { pid: Pid, ending: Ending },
-    /// A worker was stopped from its terminal, and there is no shell that would continue it.
-    Suspended { pid: Pid },
-    /// A new generation is wanted.
-    Reload,
-    /// The end is wanted; the workers are to hear it as this signal.
-    Stop { signal: Signal },
-    /// A signal for the current generation.
-    Pass { signal: Signal },
-    /// All workers and the master are to be stopped, as a shell does with a job.
-    Suspend { signal: Signal },
-    /// All workers are to be continued.
-    Resume { signal: Signal },
+    /// The listeners are open: start the first generation by these rules.
+    Boot { policy: Policy },
+    /// The configuration was read again: the rules of the generation that is about to start.
+    Loaded { policy: Policy },
+    /// The configuration cannot be applied.
+    LoadFailed { cause: OneLine },
+    /// The worker runs: its execve(2) has succeeded.
+    Spawned { id: WorkerId, pid: Pid },
+    /// The worker does not run, and there is nothing of it to reap.
+    SpawnFailed { id: WorkerId, error: SpawnError },
+    /// The worker says that it serves.
+    Ready { id: WorkerId },
+    /// The worker's process has been reaped. `group_left`: other processes of its group are left.
+    Exited { id: WorkerId, status: ExitStatus, group_left: bool },
+    /// The last process of the worker's group is gone; told after `Exited` with `group_left`.
+    GroupGone { id: WorkerId },
+    /// A signal has suspended the worker. `terminal_is_ours`: the foreground process group is the master's own.
+    Suspended { id: WorkerId, signal: Signal, terminal_is_ours: bool },
+    /// The worker goes on.
+    Continued { id: WorkerId },
+    /// SIGKILL was sent to the worker.
+    Killed { id: WorkerId },
+    /// SIGKILL cannot reach the worker.
+    KillFailed { id: WorkerId, cause: OneLine },
+    /// Somebody asks for something: a signal, or a caller, who wants an answer.
+    Requested { request: Request, caller: Option<CallerId> },
+    /// A caller whose request has no answer yet has gone away.
+    CallerLeft { caller: CallerId },
     /// Nothing but the passing of time: what is due is done.
     Tick,
-}
-
-/// Why a worker could not be started.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Failure {
-    /// What the master ends with if this was the first start: 127, 126 or 1.
-    pub status: u8,
-    /// "cannot VERB OBJECT: CAUSE".
-    pub cause: String,
 }
 
 /// Something is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Start one worker. Answered by `Started` or `StartFailed` before any other event.
-    Start { generation: Generation },
-    /// Send a signal to a worker; with `-group` to its group.
-    Send { pid: Pid, signal: Signal },
-    /// KILL the worker's whole process group.
-    Kill { pid: Pid },
-    /// CONT to the worker's whole process group.
-    Continue { pid: Pid },
-    /// The terminal, if there is one, belongs to this worker's group from now on.
-    Foreground { pid: Pid },
-    /// Stop the master itself, as a shell's job.
+    /// Read the configuration again, for this generation.
+    Load { generation: GenerationNumber },
+    /// Start a process.
+    Spawn { id: WorkerId, what: Program },
+    /// Send a signal to a worker, or to its process group.
+    Signal { id: WorkerId, signal: Signal, group: bool },
+    /// Send SIGKILL to a worker and to its process group.
+    Kill { id: WorkerId },
+    /// Send SIGCONT to a worker's process group.
+    Continue { id: WorkerId },
+    /// Make this worker's process group the foreground group of the terminal and continue it.
+    Foreground { id: WorkerId },
+    /// Suspend the master itself, as a shell's job.
     SuspendMaster,
     /// Close the master's copies of the listeners.
     CloseListeners,
-    /// Say it.
-    Note(Note),
-    /// Let those who look on know: the service manager, and who waits at the control socket.
-    Announce(Turn),
-    /// Nothing is left to wait for: remove what was made and end.
-    Exit { status: u8 },
+    /// No process of this generation is left: what was kept to start it can go.
+    Forget { generation: GenerationNumber },
+    /// Answer a request.
+    Answer { caller: CallerId, reply: Reply },
+    /// Log a message.
+    Log(Message),
+    /// Tell the service manager.
+    Announce(Lifecycle),
+    /// Log which processes are left that the program has started. `quick`: the last worker has exited with 0 at once, as a
+    /// program does that goes to the background.
+    ReportLeftovers { quick: bool },
+    /// Nothing is left to wait for: remove what was made, answer these callers, and exit.
+    Exit { status: u8, callers: Vec<CallerId> },
+}
+
+/// What an [`Action::Spawn`] starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Program {
+    /// The command of this generation; `slot` counts its workers from 0.
+    Worker { generation: GenerationNumber, slot: usize },
 }
 
 /// A turn of the life. `Serving` comes first and once, `Stopping` last and once; between them each reload begins, and
 /// ends before the next one begins. A reload that `Stopping` overtakes has no end of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Turn {
+pub enum Lifecycle {
     /// The first generation is current.
     Serving,
     ReloadBegun {
-        generation: Generation,
+        generation: GenerationNumber,
     },
     ReloadEnded {
-        generation: Generation,
+        generation: GenerationNumber,
         outcome: Result<Reloaded, FailedReload>,
     },
     /// Nothing will be started any more.
     Stopping,
 }
 
+/// What a caller is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    Reloaded(Reloaded),
+    ReloadFailed(FailedReload),
+    /// The master stops: no reload begins or ends any more.
+    Stopping,
+}
+
 /// A reload that has succeeded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reloaded {
-    pub generation: Generation,
+    pub generation: GenerationNumber,
     /// Its first worker.
-    pub pid: Pid,
+    pub pid: Option<Pid>,
     pub workers: usize,
     /// From the beginning of the reload.
     pub took: Duration,
@@ -99,97 +129,52 @@ pub struct Reloaded {
 /// A reload that has failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FailedReload {
-    pub generation: Generation,
+    pub generation: GenerationNumber,
     pub why: Why,
-    pub stays: Generation,
-}
-
-/// What the master says of itself, a line each.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Note {
-    Started { generation: Generation, pid: Pid },
-    Ready { generation: Generation, pid: Pid },
-    Current { generation: Generation },
-    Told { generation: Generation, pid: Pid, signal: Signal },
-    Gone { generation: Generation, pid: Pid, ending: Ending, lived: Duration },
-    Killed { generation: Generation, pid: Pid, waited: Duration },
-    Continued { generation: Generation, pid: Pid },
-    NotStarted(Failure),
-    NotReady { generation: Generation },
-    ReloadFailed(FailedReload),
-    ReloadRemembered,
-    ReloadRefused,
-    Stopping { signal: Signal },
-    OnlyRetiringLeft,
-    Ended { status: u8 },
+    /// The generation that goes on serving, if one does.
+    pub stays: Option<GenerationNumber>,
 }
 
 /// Why a reload failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Why {
-    NotStarted(Failure),
-    Died { pid: Pid, ending: Ending, lived: Duration },
+    NotLoaded(OneLine),
+    NotStarted(SpawnError),
+    Exited { pid: Option<Pid>, status: ExitStatus, lived: Duration },
     DeadlineMissed,
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Note::Started { generation, pid } => write!(f, "generation {generation}: started, pid {pid}"),
-            Note::Ready { generation, pid } => write!(f, "generation {generation}: pid {pid} is ready"),
-            Note::Current { generation } => write!(f, "generation {generation}: current"),
-            Note::Told { generation, pid, signal } => write!(f, "generation {generation}: pid {pid} told to stop ({signal})"),
-            Note::Gone { generation, pid, ending, lived } => {
-                write!(f, "generation {generation}: pid {pid} {ending} after {}", Seconds(*lived))
-            }
-            Note::Killed { generation, pid, waited } => {
-                write!(f, "generation {generation}: pid {pid} still runs {} after it was told to stop: killed", Seconds(*waited))
-            }
-            Note::Continued { generation, pid } => {
-                write!(f, "generation {generation}: pid {pid} was suspended and no shell could continue it: continued")
-            }
-            Note::NotStarted(failure) => write!(f, "{}", failure.cause),
-            Note::NotReady { generation } => write!(f, "generation {generation}: not ready in time"),
-            Note::ReloadFailed(failed) => failed.fmt(f),
-            Note::ReloadRemembered => f.write_str("a reload is under way: one more will follow it"),
-            Note::ReloadRefused => f.write_str("reload refused: stopping"),
-            Note::Stopping { signal } => write!(f, "stopping ({signal})"),
-            Note::OnlyRetiringLeft => f.write_str("the current generation is gone: closed the listeners, waiting for those told to stop"),
-            Note::Ended { status } => write!(f, "ended with status {status}"),
-        }
-    }
 }
 
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Reloaded { generation, pid, workers, took } = self;
-        write!(f, "generation {generation} serves after {} ", Seconds(*took))?;
-        if *workers == 1 { write!(f, "(pid {pid})") } else { write!(f, "({workers} workers, the first is pid {pid})") }
+        write!(f, "generation {generation} serves after {}", Seconds(*took))?;
+        match pid {
+            Some(pid) if *workers == 1 => write!(f, " (pid {pid})"),
+            Some(pid) => write!(f, " ({workers} workers, the first is pid {pid})"),
+            None => Ok(()),
+        }
     }
 }
 
 impl fmt::Display for FailedReload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FailedReload { generation, why, stays } = self;
-        write!(f, "reload failed: generation {generation}: {why}; generation {stays} stays")
+        write!(f, "reload failed: generation {generation}: {why}; ")?;
+        match stays {
+            Some(stays) => write!(f, "generation {stays} stays"),
+            None => f.write_str("no generation serves"),
+        }
     }
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::NotStarted(failure) => f.write_str(&failure.cause),
-            Why::Died { pid, ending, lived } => write!(f, "pid {pid} {ending} after {}", Seconds(*lived)),
+            Why::NotLoaded(cause) => cause.fmt(f),
+            Why::NotStarted(error) => f.write_str(&error.cause),
+            Why::Exited { pid: Some(pid), status, lived } => write!(f, "pid {pid} {status} after {}", Seconds(*lived)),
+            Why::Exited { pid: None, status, lived } => write!(f, "a worker {status} after {}", Seconds(*lived)),
             Why::DeadlineMissed => f.write_str("not ready in time"),
         }
-    }
-}
-
-/// A duration as people read it in a log: "0.41 s".
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:02} s", self.0.as_secs(), self.0.subsec_millis() / 10)
     }
 }

@@ -1,135 +1,122 @@
-//! The pure core: it decides, and never does. No clock, no system call, no log; notes are actions too.
+//! The pure core: it decides, and never does. No clock, no system call, no log; log lines are actions too.
 //!
 //! ```text
 //!   Boot
 //!    │
 //!    ▼
-//!  Starting ─── trusted ────────────────────► Serving ◄──────────────────────────────┐
-//!    │   ▲                                     │    │                                │
-//!    │   └ a reload is remembered              │    │ the last current worker is gone│
-//!    │                                  Reload │    ▼                                │
-//!    ├── it failed ───────────────────────────────► Stopping ── no worker left ─► Ended
-//!    │                                         ▼    ▲                                │
-//!    │                                     Warming ─┘ Stop (the same from any phase) │
-//!    │                                         │                                     │
-//!    │        trusted, or the current is gone: │ the candidate is current,           │
-//!    │                                         │ the old one is told to stop ────────┤
-//!    │   it failed: its workers are told to stop, the current never notices ─────────┘
+//!  Starting ── it runs, or is ready ────────► Serving ◄─────────────────────────────────┐
+//!    │   ▲                                     │    │                                   │
+//!    │   └ a reload is remembered              │    │ no worker is left                 │
+//!    │                                  Reload │    ▼                                   │
+//!    ├── it failed ──────────────────────────────► Stopping ── no worker left ─► Ended  │
+//!    │                                         ▼    ▲                                   │
+//!    │                                RollingOver ──┘ Stop (the same from any phase)    │
+//!    │                                         │                                        │
+//!    │        trusted, or the current is gone: │ the candidate is current,              │
+//!    │                                         │ the old one is told to stop ───────────┤
+//!    │   it failed: its workers are told to stop, the current one never notices ────────┘
 //! ```
 //!
-//! The invariant, which the walk in `tests.rs` checks in every reachable state: while no stop was asked for and
-//! any worker lives that has not been told to stop, there is a current generation, and it is told to stop only when
-//! its successor has been trusted; after a stop nothing is started; it ends exactly when no worker lives.
+//! Who wins: a stop over everything, a death over a deadline, and the generation that serves over the one that would.
+//!
+//! The invariant, which the walk in `tests/walk.rs` checks in every reachable state: the current generation is told to stop
+//! only by a stop, or when its successor is trusted; after a stop nothing is started; every request is answered once; the
+//! master exits exactly when there is nobody left to wait for.
+//!
+//! `rollover` holds what happens between a reload and its end, `shutdown` what happens between a stop and the exit.
 
 mod event;
+mod generation;
+mod message;
+mod requests;
+mod rollover;
+mod shutdown;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::time::Duration;
 
-pub use event::{Action, Event, FailedReload, Failure, Note, Reloaded, Turn, Why};
+pub use event::{Action, Event, FailedReload, Lifecycle, Program, Reloaded, Reply, Why};
+pub use generation::{Generation, Role, StopRequest, Worker, WorkerState};
+pub use message::{Importance, Message};
+pub use rollover::Rollover;
 
-use crate::ids::{Ending, Generation, Moment, Pid, Signal};
+use requests::Requests;
+use timers::{Timer, Timers};
 
-/// What the operator has laid down.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Policy {
-    pub trust: Trust,
-    /// Workers in a generation, at least 1.
-    pub workers: usize,
-    /// What tells a retiring worker to stop.
-    pub stop_signal: Signal,
-    /// How long a worker that was told to stop may take before it gets KILL; `None`: for ever.
-    pub stop_timeout: Option<Duration>,
-    /// Exit statuses of the program that are reported as 0.
-    pub ok: Vec<u8>,
-}
+use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError, WorkerId};
+use crate::types::request::{CallerId, Request};
+use crate::types::settings::{Policy, Terminal, Trust};
+use crate::types::signal::Signal;
+use crate::types::time::Instant;
 
-/// When a new generation may be trusted.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Trust {
-    /// All of its workers have lived this long.
-    Lived(Duration),
-    /// All of its workers have said so, within this time if there is one.
-    Ready { within: Option<Duration> },
-}
+/// A program that exits with 0 so soon has probably gone to the background.
+const QUICK: Duration = Duration::from_secs(1);
 
 /// The state of a life. Plain data, all of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Supervisor {
-    policy: Policy,
     phase: Phase,
-    /// The generation last started.
-    newest: Generation,
-    workers: Vec<Worker>,
-    /// A reload was asked for while one was under way.
-    reload_again: bool,
+    /// Those with a worker that lives, the oldest first.
+    generations: Vec<Generation>,
+    /// The generation last asked for.
+    newest: GenerationNumber,
+    next_worker: WorkerId,
+    timers: Timers,
+    requests: Requests,
     stop_asked: bool,
     outcome: Outcome,
+    terminal: Terminal,
+    /// Whose process group is the foreground group, where a worker's is.
+    foreground: Option<WorkerId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Phase {
-    /// The first generation is not trusted yet; `until` then it must be.
-    Starting {
-        until: Option<Moment>,
-    },
+    /// The first generation is not trusted yet.
+    Starting,
+    /// A generation serves; or none does, while retiring workers finish and a reload may help.
     Serving,
-    /// A candidate warms up, since the reload began; `until` is when it is trusted, or when its time is over.
-    Warming {
-        since: Moment,
-        until: Option<Moment>,
-    },
+    RollingOver(Rollover),
     Stopping,
     Ended,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Role {
-    Candidate,
-    Current,
-    Retiring,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Worker {
-    pub pid: Pid,
-    pub generation: Generation,
-    pub role: Role,
-    pub started: Moment,
-    pub ready: bool,
-    pub told: Option<Told>,
-}
-
-/// A worker has been told to stop.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Told {
-    pub signal: Signal,
-    pub at: Moment,
-    kill_at: Option<Moment>,
-}
-
-/// What the master will end with.
+/// What the master will exit with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Outcome {
-    /// Nothing has ended yet that would count.
+    /// No worker of the current generation has exited.
     Unknown,
-    /// A worker of the current generation has, the latest so far.
-    Program(Ending),
+    /// One has, the latest so far.
+    Program { status: ExitStatus, ok: bool, quick: bool },
     /// The first generation could not be started or was never ready.
     Own(u8),
 }
 
+/// A worker's process is gone, and perhaps the worker with it.
+struct Loss {
+    generation: GenerationNumber,
+    role: Role,
+    pid: Option<Pid>,
+    status: ExitStatus,
+    lived: Duration,
+}
+
 impl Supervisor {
-    pub fn new(policy: Policy) -> Supervisor {
+    /// A life that has not begun. `terminal` is what the master is to the terminal on its standard input.
+    pub fn new(terminal: Terminal) -> Supervisor {
         Supervisor {
-            policy,
-            phase: Phase::Starting { until: None },
-            newest: Generation::FIRST,
-            workers: Vec::new(),
-            reload_again: false,
+            phase: Phase::Starting,
+            generations: Vec::new(),
+            newest: GenerationNumber::FIRST,
+            next_worker: WorkerId(1),
+            timers: Timers::default(),
+            requests: Requests::default(),
             stop_asked: false,
             outcome: Outcome::Unknown,
+            terminal,
+            foreground: None,
         }
     }
 
@@ -137,376 +124,352 @@ impl Supervisor {
         self.phase
     }
 
-    /// All that live, in no order.
-    pub fn workers(&self) -> &[Worker] {
-        &self.workers
+    /// Those with a worker that lives, the oldest first.
+    pub fn generations(&self) -> &[Generation] {
+        &self.generations
     }
 
-    /// What a reload that is asked for now will start: at once, or after the one under way.
-    pub fn next_generation(&self) -> Generation {
-        self.newest.next()
+    /// The generation last asked for.
+    pub fn newest(&self) -> GenerationNumber {
+        self.newest
+    }
+
+    /// The generation that serves, if one does.
+    pub fn current(&self) -> Option<&Generation> {
+        self.generations.iter().find(|generation| generation.role == Role::Current)
+    }
+
+    /// Workers whose first process is gone and whose process group is not.
+    pub fn leaderless(&self) -> impl Iterator<Item = (WorkerId, Pid)> {
+        self.workers().filter_map(|(_, worker)| match worker.state {
+            WorkerState::Leaderless { pid, .. } => Some((worker.id, pid)),
+            WorkerState::Spawning | WorkerState::Running { .. } => None,
+        })
     }
 
     /// When [`Event::Tick`] is due next.
-    pub fn deadline(&self) -> Option<Moment> {
-        let warm = match self.phase {
-            Phase::Starting { until } | Phase::Warming { until, .. } => until,
-            Phase::Serving | Phase::Stopping | Phase::Ended => None,
-        };
-        let kills = self.workers.iter().filter_map(|worker| worker.told.as_ref().and_then(|told| told.kill_at));
-        kills.chain(warm).min()
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
     }
 
     /// What is to be done, in this order, now that this has happened.
-    pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Action> {
-        let mut todo = Vec::new();
-        self.answer(event, now, &mut todo);
-        self.trust_if_ready(now, &mut todo);
-        self.kill_the_overdue(now, &mut todo);
-        todo
+    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let mut act = Vec::new();
+        self.transition(event, now, &mut act);
+        // A master that is kept busy by other events must not forget whom it has given a time.
+        self.kill_the_overdue(now, &mut act);
+        self.follow_with_the_terminal(&mut act);
+        act
     }
 
     /// The table: each event in each phase, a line a case, and no wildcard among the events.
     #[rustfmt::skip]
-    fn answer(&mut self, event: Event, now: Moment, act: &mut Vec<Action>) {
+    fn transition(&mut self, event: Event, now: Instant, act: &mut Vec<Action>) {
         use Event::*;
         use Phase::*;
         match (self.phase, event) {
-            (Starting { .. },                 Boot)                    => self.start_one(act),
-            (Starting { .. },                 Started { pid })         => self.first_generation_grows(pid, now, act),
-            (Starting { .. },                 StartFailed(failure))    => self.cannot_begin(failure, now, act),
-            (Starting { .. },                 Ready { pid })           => self.hear_ready(pid, act),
-            (Starting { .. },                 Reload)                  => self.remember_reload(act),
-            (Starting { .. },                 Died { pid, ending })    => self.first_generation_lost_one(pid, ending, now, act),
-            (Starting { .. },                 Tick)                    => self.first_generation_was_late(now, act),
+            (Starting,       Boot { policy })                       => self.start_first_generation(policy, now, act),
+            (Starting,       Spawned { id, pid })                   => self.first_generation_grows(id, pid, now, act),
+            (Starting,       SpawnFailed { id, error })             => self.first_generation_cannot_start(id, error, now, act),
+            (Starting,       Ready { id })                          => self.first_generation_is_ready(id, now, act),
+            (Starting,       Exited { id, status, group_left })     => self.first_generation_lost_one(id, status, group_left, now, act),
+            (Starting,       Tick)                                  => self.first_generation_is_late(now, act),
 
-            (Serving,                         Reload)                  => self.begin_reload(now, act),
-            (Serving,                         Died { pid, ending })    => self.bury_while_serving(pid, ending, now, act),
+            (Serving,        Exited { id, status, group_left })     => { let loss = self.worker_exited(id, status, group_left, now, act); self.lost_while_serving(loss, act) }
+            (Serving,        GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_serving(loss, act) }
 
-            (Warming { .. },                  Started { pid })         => self.candidate_grows(pid, now, act),
-            (Warming { .. },                  StartFailed(failure))    => self.roll_back(Why::NotStarted(failure), now, act),
-            (Warming { .. },                  Ready { pid })           => self.hear_ready(pid, act),
-            (Warming { .. },                  Reload)                  => self.remember_reload(act),
-            (Warming { .. },                  Died { pid, ending })    => self.bury_while_warming(pid, ending, now, act),
-            (Warming { .. },                  Tick)                    => self.candidate_time_is_over(now, act),
+            (RollingOver(_), Loaded { policy })                     => self.start_candidate(policy, now, act),
+            (RollingOver(_), LoadFailed { cause })                  => self.roll_back(Why::NotLoaded(cause), now, act),
+            (RollingOver(_), Spawned { id, pid })                   => self.candidate_grows(id, pid, now, act),
+            (RollingOver(_), SpawnFailed { id, error })             => self.candidate_cannot_start(id, error, now, act),
+            (RollingOver(_), Ready { id })                          => self.candidate_is_ready(id, now, act),
+            (RollingOver(_), Exited { id, status, group_left })     => { let loss = self.worker_exited(id, status, group_left, now, act); self.lost_while_rolling_over(loss, now, act) }
+            (RollingOver(_), GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_rolling_over(loss, now, act) }
+            (RollingOver(_), Tick)                                  => self.candidate_time_is_over(now, act),
 
-            (Stopping,                        Reload)                  => act.push(Action::Note(Note::ReloadRefused)),
-            (Stopping,                        Died { pid, ending })    => self.bury_while_stopping(pid, ending, now, act),
+            (Stopping,       Exited { id, status, group_left })     => { self.worker_exited(id, status, group_left, now, act); self.end_if_alone(act) }
+            (Stopping,       GroupGone { id })                      => { self.group_gone(id, now, act); self.end_if_alone(act) }
 
-            (Starting { .. } | Serving | Warming { .. } | Stopping, Stop { signal })    => self.stop(signal, now, act),
-            (Starting { .. } | Serving | Warming { .. } | Stopping, Pass { signal })    => self.pass_to_current(signal, act),
-            (Starting { .. } | Serving | Warming { .. } | Stopping, Resume { signal })  => self.pass_to_all(signal, act),
-            (Starting { .. } | Serving | Warming { .. } | Stopping, Suspend { signal }) => self.suspend(signal, act),
-            (Starting { .. } | Serving | Warming { .. } | Stopping, Suspended { pid })  => self.continue_suspended(pid, act),
+            // What was killed before it ran may have run all the same.
+            (Serving | Stopping, Spawned { id, pid })               => { self.worker_runs(id, pid, now, act); }
+            (Serving,            SpawnFailed { id, error })         => { self.worker_never_ran(id, error, act); self.end_if_nobody_is_left(act) }
+            (Stopping,           SpawnFailed { id, error })         => { self.worker_never_ran(id, error, act); self.end_if_alone(act) }
 
-            // Ready means nothing from those already trusted or told to stop; nothing is begun, started or due there.
-            (Serving | Stopping,              Boot | Started { .. } | StartFailed(_) | Ready { .. } | Tick) => {}
-            (Warming { .. },                  Boot) => {}
-            (Ended, Boot | Started { .. } | StartFailed(_) | Ready { .. } | Died { .. } | Suspended { .. } | Reload
-                  | Stop { .. } | Pass { .. } | Suspend { .. } | Resume { .. } | Tick) => {}
+            (Starting | Serving | RollingOver(_) | Stopping, Requested { request, caller })   => self.requested(request, caller, now, act),
+            (Starting | Serving | RollingOver(_) | Stopping, CallerLeft { caller })           => self.requests.forget(caller),
+            (Starting | Serving | RollingOver(_) | Stopping, Suspended { id, signal, terminal_is_ours }) => self.worker_suspended(id, signal, terminal_is_ours, act),
+            (Starting | Serving | RollingOver(_) | Stopping, Continued { id })                => self.worker_continued(id),
+            (Starting | Serving | RollingOver(_) | Stopping, Killed { id })                   => self.worker_killed(id, now, act),
+            (Starting | Serving | RollingOver(_) | Stopping, KillFailed { id, cause })        => self.worker_cannot_be_killed(id, cause, act),
+
+            // Ready means nothing from a worker that is trusted already or told to stop; nothing is loaded, begun or due there.
+            (Starting,           Loaded { .. } | LoadFailed { .. } | GroupGone { .. }) => {}
+            (Serving | Stopping, Boot { .. } | Loaded { .. } | LoadFailed { .. } | Ready { .. } | Tick) => {}
+            (RollingOver(_),     Boot { .. }) => {}
+            (Ended, Boot { .. } | Loaded { .. } | LoadFailed { .. } | Spawned { .. } | SpawnFailed { .. } | Ready { .. } | Exited { .. }
+                  | GroupGone { .. } | Suspended { .. } | Continued { .. } | Killed { .. } | KillFailed { .. } | Requested { .. }
+                  | CallerLeft { .. } | Tick) => {}
+        }
+    }
+
+    /// What an operator can ask for, in each phase.
+    fn requested(&mut self, request: Request, caller: Option<CallerId>, now: Instant, act: &mut Vec<Action>) {
+        match (request, self.phase) {
+            (Request::Reload, Phase::Serving) => self.begin_reload(caller, now, act),
+            (Request::Reload, Phase::Starting | Phase::RollingOver(_)) => {
+                if self.requests.remember_reload(caller) {
+                    act.push(Action::Log(Message::ReloadRemembered));
+                }
+            }
+            (Request::Reload, Phase::Stopping | Phase::Ended) => {
+                act.push(Action::Log(Message::ReloadRefused));
+                act.extend(caller.map(|caller| Action::Answer { caller, reply: Reply::Stopping }));
+            }
+            (Request::Stop { with, again }, _) => {
+                self.requests.end.extend(caller);
+                self.stop(with, again, now, act);
+            }
+            (Request::Forward(signal), _) => self.forward(signal, &[Role::Current, Role::Candidate], act),
+            (Request::Suspend(signal), _) => {
+                self.forward(signal, &[Role::Current, Role::Candidate, Role::Retiring], act);
+                act.push(Action::SuspendMaster);
+            }
+            (Request::Resume(signal), _) => {
+                self.forward(signal, &[Role::Current, Role::Candidate, Role::Retiring], act);
+                // A shell has taken the terminal meanwhile, and has given it to the master's group if it lets it go on in the foreground.
+                if self.terminal == Terminal::Job {
+                    act.extend(self.foreground.map(|id| Action::Foreground { id }));
+                }
+            }
         }
     }
 
     // ---- the first generation
 
-    fn first_generation_grows(&mut self, pid: Pid, now: Moment, act: &mut Vec<Action>) {
-        self.enrol(pid, Role::Current, now, act);
-        if self.living(Role::Current) < self.policy.workers {
-            return self.start_one(act);
+    fn start_first_generation(&mut self, policy: Policy, now: Instant, act: &mut Vec<Action>) {
+        if let Trust::Ready { within: Some(within) } = policy.trust {
+            self.timers.set(Timer::Trust, now.after(within));
         }
-        match self.policy.trust {
-            Trust::Lived(_) => self.serve(now, act),
-            Trust::Ready { within } => self.phase = Phase::Starting { until: within.map(|within| now.after(within)) },
+        if self.terminal == Terminal::Leader {
+            // Its process takes the foreground by itself, before it runs.
+            self.foreground = Some(self.next_worker);
         }
+        self.start_generation(policy, Role::Current, now, act);
     }
 
-    fn cannot_begin(&mut self, failure: Failure, now: Moment, act: &mut Vec<Action>) {
-        self.outcome = Outcome::Own(failure.status);
-        act.push(Action::Note(Note::NotStarted(failure)));
-        self.give_up(now, act);
-    }
-
-    fn first_generation_lost_one(&mut self, pid: Pid, ending: Ending, now: Moment, act: &mut Vec<Action>) {
-        if self.bury(pid, ending, now, act).is_some() {
-            if ending.status() == 0 {
-                self.outcome = Outcome::Own(1);
-            }
-            self.give_up(now, act);
+    fn first_generation_grows(&mut self, id: WorkerId, pid: Pid, now: Instant, act: &mut Vec<Action>) {
+        self.worker_runs(id, pid, now, act);
+        let lived_is_enough =
+            self.current().is_some_and(|generation| generation.runs() && matches!(generation.policy.trust, Trust::Lived(_)));
+        if lived_is_enough {
+            self.serve(now, act);
         }
     }
 
-    fn first_generation_was_late(&mut self, now: Moment, act: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Starting { until: Some(until) } if until <= now) {
-            self.outcome = Outcome::Own(1);
-            act.push(Action::Note(Note::NotReady { generation: self.newest }));
-            self.give_up(now, act);
+    fn first_generation_is_ready(&mut self, id: WorkerId, now: Instant, act: &mut Vec<Action>) {
+        self.hear_ready(id, act);
+        if self.current().is_some_and(Generation::is_ready) {
+            self.serve(now, act);
         }
     }
 
-    fn give_up(&mut self, now: Moment, act: &mut Vec<Action>) {
-        let signal = self.policy.stop_signal;
-        self.begin_stop(act);
-        self.tell(|_| true, signal, now, act);
-        self.end_if_alone(act);
-    }
-
-    fn serve(&mut self, now: Moment, act: &mut Vec<Action>) {
+    fn serve(&mut self, now: Instant, act: &mut Vec<Action>) {
         self.phase = Phase::Serving;
-        act.push(Action::Note(Note::Current { generation: self.newest }));
-        act.push(Action::Announce(Turn::Serving));
+        self.timers.stop(Timer::Trust);
+        act.push(Action::Log(Message::Current { generation: self.newest }));
+        act.push(Action::Announce(Lifecycle::Serving));
         self.run_remembered_reload(now, act);
     }
 
-    // ---- reload
+    // ---- workers
 
-    fn begin_reload(&mut self, now: Moment, act: &mut Vec<Action>) {
-        self.newest = self.newest.next();
-        self.phase = Phase::Warming { since: now, until: None };
-        act.push(Action::Announce(Turn::ReloadBegun { generation: self.newest }));
-        self.start_one(act);
+    fn workers(&self) -> impl Iterator<Item = (&Generation, &Worker)> {
+        self.generations.iter().flat_map(|generation| generation.workers.iter().map(move |worker| (generation, worker)))
     }
 
-    fn remember_reload(&mut self, act: &mut Vec<Action>) {
-        if !self.reload_again {
-            self.reload_again = true;
-            act.push(Action::Note(Note::ReloadRemembered));
+    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.generations.iter_mut().find_map(|generation| generation.worker_mut(id))
+    }
+
+    fn role_of(&self, id: WorkerId) -> Option<Role> {
+        self.workers().find(|(_, worker)| worker.id == id).map(|(generation, _)| generation.role)
+    }
+
+    /// Asks for all workers of the newest generation.
+    fn start_generation(&mut self, policy: Policy, role: Role, now: Instant, act: &mut Vec<Action>) {
+        let mut workers = Vec::new();
+        for slot in 0..policy.workers {
+            let id = self.next_worker;
+            self.next_worker = WorkerId(id.0.wrapping_add(1));
+            workers.push(Worker::new(id, now));
+            act.push(Action::Spawn { id, what: Program::Worker { generation: self.newest, slot } });
+        }
+        self.generations.push(Generation { number: self.newest, role, policy, workers });
+    }
+
+    /// The worker's program has been executed: what had to wait for that is sent.
+    fn worker_runs(&mut self, id: WorkerId, pid: Pid, now: Instant, act: &mut Vec<Action>) -> Option<Role> {
+        let generation = self.generations.iter_mut().find(|generation| generation.workers.iter().any(|worker| worker.id == id))?;
+        let (number, role, group) = (generation.number, generation.role, generation.policy.group);
+        let worker = generation.worker_mut(id)?;
+        worker.state = WorkerState::Running { pid };
+        worker.started = now;
+        if worker.stop.is_none() {
+            act.push(Action::Log(Message::Started { generation: number, pid }));
+            act.extend(worker.held.drain(..).map(|signal| Action::Signal { id, signal, group }));
+        }
+        Some(role)
+    }
+
+    /// A worker that was told to stop before it ran could not have run.
+    fn worker_never_ran(&mut self, id: WorkerId, error: SpawnError, act: &mut Vec<Action>) {
+        if self.role_of(id) == Some(Role::Current) {
+            self.outcome = Outcome::Own(error.status);
+            act.push(Action::Log(Message::NotStarted(error)));
+        }
+        self.remove_worker(id, act);
+    }
+
+    fn hear_ready(&mut self, id: WorkerId, act: &mut Vec<Action>) {
+        for generation in &mut self.generations {
+            let number = generation.number;
+            if let Some(worker) = generation.worker_mut(id)
+                && let (false, None, Some(pid)) = (worker.ready, &worker.stop, worker.pid())
+            {
+                worker.ready = true;
+                act.push(Action::Log(Message::Ready { generation: number, pid }));
+            }
         }
     }
 
-    fn run_remembered_reload(&mut self, now: Moment, act: &mut Vec<Action>) {
-        if std::mem::take(&mut self.reload_again) {
-            self.begin_reload(now, act);
-        }
-    }
-
-    fn candidate_grows(&mut self, pid: Pid, now: Moment, act: &mut Vec<Action>) {
-        self.enrol(pid, Role::Candidate, now, act);
-        if self.living(Role::Candidate) < self.policy.workers {
-            return self.start_one(act);
-        }
-        let wait = match self.policy.trust {
-            Trust::Lived(Duration::ZERO) => return self.promote(now, act),
-            Trust::Lived(wait) => Some(wait),
-            Trust::Ready { within } => within,
+    /// The worker's process is gone. With `-group` the worker is not, as long as others of its group are left.
+    fn worker_exited(&mut self, id: WorkerId, status: ExitStatus, group_left: bool, now: Instant, act: &mut Vec<Action>) -> Option<Loss> {
+        let generation = self.generations.iter_mut().find(|generation| generation.workers.iter().any(|worker| worker.id == id))?;
+        let (number, role, group) = (generation.number, generation.role, generation.policy.group);
+        let ok = |status: ExitStatus| generation.policy.ok.contains(&status.code());
+        let worker = generation.workers.iter().find(|worker| worker.id == id)?;
+        // Killed because it did not run yet: it ends as a program ends that does not handle the signal.
+        let status = match (&worker.stop, status) {
+            (Some(StopRequest { unexecuted: true, signal, .. }), ExitStatus::Killed { signal: Signal::KILL, core }) => {
+                ExitStatus::Killed { signal: *signal, core }
+            }
+            _ => status,
         };
-        if let Phase::Warming { until, .. } = &mut self.phase {
-            *until = wait.map(|wait| now.after(wait));
+        let (pid, lived) = (worker.pid(), now.since(worker.started));
+        if role == Role::Current && !matches!(self.outcome, Outcome::Own(_)) {
+            let quick = status == ExitStatus::Exited(0) && lived < QUICK && worker.stop.is_none();
+            self.outcome = Outcome::Program { status, ok: ok(status), quick };
         }
-    }
-
-    fn candidate_time_is_over(&mut self, now: Moment, act: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Warming { until: Some(until), .. } if until <= now) {
-            match self.policy.trust {
-                Trust::Lived(_) => self.promote(now, act),
-                Trust::Ready { .. } => self.roll_back(Why::DeadlineMissed, now, act),
+        act.push(Action::Log(Message::Exited { generation: number, pid, status, lived }));
+        match (group && group_left, pid, generation.worker_mut(id)) {
+            (true, Some(pid), Some(worker)) => {
+                worker.state = WorkerState::Leaderless { pid, status };
+                act.push(Action::Log(Message::GroupLeft { generation: number, pid }));
             }
+            _ => self.remove_worker(id, act),
         }
+        Some(Loss { generation: number, role, pid, status, lived })
     }
 
-    fn promote(&mut self, now: Moment, act: &mut Vec<Action>) {
-        for worker in &mut self.workers {
-            worker.role = match worker.role {
-                Role::Candidate => Role::Current,
-                Role::Current | Role::Retiring => Role::Retiring,
-            };
-        }
-        self.outcome = Outcome::Unknown;
-        let leader = self.workers.iter().find(|worker| worker.role == Role::Current).map(|leader| leader.pid);
-        act.extend(leader.map(|pid| Action::Foreground { pid }));
-        // Said before the old one is told: a reader of the log sees the reason before the deed.
-        act.push(Action::Note(Note::Current { generation: self.newest }));
-        let took = self.warm_for(now);
-        self.phase = Phase::Serving;
-        let signal = self.policy.stop_signal;
-        self.tell(|worker| worker.role == Role::Retiring && worker.told.is_none(), signal, now, act);
-        if let Some(pid) = leader {
-            let reloaded = Reloaded { generation: self.newest, pid, workers: self.living(Role::Current), took };
-            act.push(Action::Announce(Turn::ReloadEnded { generation: self.newest, outcome: Ok(reloaded) }));
-        }
-        self.run_remembered_reload(now, act);
+    /// The rest of a worker's process group is gone, and with it the worker.
+    fn group_gone(&mut self, id: WorkerId, now: Instant, act: &mut Vec<Action>) -> Option<Loss> {
+        let (generation, worker) = self.workers().find(|(_, worker)| worker.id == id)?;
+        let WorkerState::Leaderless { pid, status } = worker.state else { return None };
+        let loss = Loss { generation: generation.number, role: generation.role, pid: Some(pid), status, lived: now.since(worker.started) };
+        act.push(Action::Log(Message::GroupGone { generation: loss.generation, pid }));
+        self.remove_worker(id, act);
+        Some(loss)
     }
 
-    fn roll_back(&mut self, why: Why, now: Moment, act: &mut Vec<Action>) {
-        let stays = self.workers.iter().find(|worker| worker.role == Role::Current).map_or(self.newest, |worker| worker.generation);
-        let failed = FailedReload { generation: self.newest, why, stays };
-        act.push(Action::Note(Note::ReloadFailed(failed.clone())));
-        for worker in &mut self.workers {
-            if worker.role == Role::Candidate {
-                worker.role = Role::Retiring;
-            }
+    /// Takes a worker from the books, and its generation if that was the last.
+    fn remove_worker(&mut self, id: WorkerId, act: &mut Vec<Action>) {
+        self.timers.stop(Timer::Kill(id));
+        for generation in &mut self.generations {
+            generation.workers.retain(|worker| worker.id != id);
         }
-        self.phase = Phase::Serving;
-        let signal = self.policy.stop_signal;
-        self.tell(|worker| worker.role == Role::Retiring && worker.told.is_none(), signal, now, act);
-        act.push(Action::Announce(Turn::ReloadEnded { generation: self.newest, outcome: Err(failed) }));
-        self.run_remembered_reload(now, act);
+        let gone = self.generations.iter().filter(|generation| generation.workers.is_empty());
+        act.extend(gone.map(|generation| Action::Forget { generation: generation.number }));
+        self.generations.retain(|generation| !generation.workers.is_empty());
     }
 
-    fn warm_for(&self, now: Moment) -> Duration {
-        match self.phase {
-            Phase::Warming { since, .. } => now.since(since),
-            Phase::Starting { .. } | Phase::Serving | Phase::Stopping | Phase::Ended => Duration::ZERO,
+    fn lost_while_serving(&mut self, loss: Option<Loss>, act: &mut Vec<Action>) {
+        if let Some(Loss { generation, role: Role::Current, .. }) = loss
+            && self.current().is_none()
+            && !self.generations.is_empty()
+        {
+            act.push(Action::Log(Message::NobodyAccepts { generation, retiring: self.workers().count() }));
         }
-    }
-
-    fn hear_ready(&mut self, pid: Pid, act: &mut Vec<Action>) {
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.pid == pid && worker.told.is_none() && !worker.ready) else {
-            return;
-        };
-        worker.ready = true;
-        act.push(Action::Note(Note::Ready { generation: worker.generation, pid }));
-    }
-
-    fn trust_if_ready(&mut self, now: Moment, act: &mut Vec<Action>) {
-        let role = match self.phase {
-            Phase::Starting { .. } => Role::Current,
-            Phase::Warming { .. } => Role::Candidate,
-            Phase::Serving | Phase::Stopping | Phase::Ended => return,
-        };
-        let ready = self.workers.iter().filter(|worker| worker.role == role && worker.ready).count();
-        if matches!(self.policy.trust, Trust::Ready { .. }) && ready == self.policy.workers {
-            match role {
-                Role::Candidate => self.promote(now, act),
-                Role::Current | Role::Retiring => self.serve(now, act),
-            }
-        }
-    }
-
-    // ---- deaths
-
-    fn bury_while_serving(&mut self, pid: Pid, ending: Ending, now: Moment, act: &mut Vec<Action>) {
-        if self.bury(pid, ending, now, act).is_some() && self.living(Role::Current) == 0 {
-            if !self.workers.is_empty() {
-                act.push(Action::Note(Note::OnlyRetiringLeft));
-            }
-            self.begin_stop(act);
-            self.end_if_alone(act);
-        }
-    }
-
-    fn bury_while_warming(&mut self, pid: Pid, ending: Ending, now: Moment, act: &mut Vec<Action>) {
-        match self.bury(pid, ending, now, act) {
-            Some(worker) if worker.role == Role::Candidate => {
-                let lived = now.since(worker.started);
-                self.roll_back(Why::Died { pid, ending, lived }, now, act);
-            }
-            Some(_) if self.living(Role::Current) == 0 => self.promote(now, act),
-            Some(_) | None => {}
-        }
-    }
-
-    fn bury_while_stopping(&mut self, pid: Pid, ending: Ending, now: Moment, act: &mut Vec<Action>) {
-        if self.bury(pid, ending, now, act).is_some() {
-            self.end_if_alone(act);
-        }
-    }
-
-    /// Takes a dead worker from the books; `None` if it was an orphan that fell to the master to reap.
-    fn bury(&mut self, pid: Pid, ending: Ending, now: Moment, act: &mut Vec<Action>) -> Option<Worker> {
-        let index = self.workers.iter().position(|worker| worker.pid == pid)?;
-        let worker = self.workers.swap_remove(index);
-        act.push(Action::Note(Note::Gone { generation: worker.generation, pid, ending, lived: now.since(worker.started) }));
-        if worker.role == Role::Current && !matches!(self.outcome, Outcome::Own(_)) {
-            self.outcome = Outcome::Program(ending);
-        }
-        Some(worker)
-    }
-
-    // ---- stop
-
-    fn stop(&mut self, signal: Signal, now: Moment, act: &mut Vec<Action>) {
-        act.push(Action::Note(Note::Stopping { signal }));
-        let insists = std::mem::replace(&mut self.stop_asked, true);
-        self.reload_again = false;
-        self.begin_stop(act);
-        // Many servers take the same signal a second time for "at once": who drains already is left to it, unless the operator insists.
-        self.tell(|worker| insists || worker.told.as_ref().is_none_or(|told| told.signal != signal), signal, now, act);
-        self.end_if_alone(act);
-    }
-
-    fn begin_stop(&mut self, act: &mut Vec<Action>) {
-        if self.phase != Phase::Stopping {
-            self.phase = Phase::Stopping;
-            act.push(Action::Announce(Turn::Stopping));
-            // First, so that clients are refused once the program has closed its own copy, and do not hang in a queue nobody serves.
-            act.push(Action::CloseListeners);
-        }
-    }
-
-    fn end_if_alone(&mut self, act: &mut Vec<Action>) {
-        if self.workers.is_empty() {
-            let status = match self.outcome {
-                Outcome::Own(status) => status,
-                Outcome::Program(ending) if self.policy.ok.contains(&ending.status()) => 0,
-                Outcome::Program(ending) => ending.status(),
-                Outcome::Unknown => 0,
-            };
-            self.phase = Phase::Ended;
-            act.push(Action::Note(Note::Ended { status }));
-            act.push(Action::Exit { status });
-        }
+        self.end_if_nobody_is_left(act);
     }
 
     // ---- signals
 
-    fn pass_to_current(&self, signal: Signal, act: &mut Vec<Action>) {
-        let current = self.workers.iter().filter(|worker| worker.role == Role::Current);
-        act.extend(current.map(|worker| Action::Send { pid: worker.pid, signal }));
-    }
-
-    fn pass_to_all(&self, signal: Signal, act: &mut Vec<Action>) {
-        act.extend(self.workers.iter().map(|worker| Action::Send { pid: worker.pid, signal }));
-    }
-
-    fn suspend(&self, signal: Signal, act: &mut Vec<Action>) {
-        self.pass_to_all(signal, act);
-        act.push(Action::SuspendMaster);
-    }
-
-    fn continue_suspended(&self, pid: Pid, act: &mut Vec<Action>) {
-        if let Some(worker) = self.workers.iter().find(|worker| worker.pid == pid) {
-            act.push(Action::Continue { pid });
-            act.push(Action::Note(Note::Continued { generation: worker.generation, pid }));
-        }
-    }
-
-    // ---- what several of these need
-
-    fn start_one(&self, act: &mut Vec<Action>) {
-        act.push(Action::Start { generation: self.newest });
-    }
-
-    fn enrol(&mut self, pid: Pid, role: Role, now: Moment, act: &mut Vec<Action>) {
-        self.workers.push(Worker { pid, generation: self.newest, role, started: now, ready: false, told: None });
-        act.push(Action::Note(Note::Started { generation: self.newest, pid }));
-    }
-
-    fn living(&self, role: Role) -> usize {
-        self.workers.iter().filter(|worker| worker.role == role).count()
-    }
-
-    fn tell(&mut self, whom: impl Fn(&Worker) -> bool, signal: Signal, now: Moment, act: &mut Vec<Action>) {
-        let timeout = self.policy.stop_timeout;
-        for worker in self.workers.iter_mut().filter(|worker| whom(worker)) {
-            act.push(Action::Send { pid: worker.pid, signal });
-            act.push(Action::Note(Note::Told { generation: worker.generation, pid: worker.pid, signal }));
-            match &mut worker.told {
-                // The first word counts for the timeout: an impatient operator does not prolong it.
-                Some(told) => told.signal = signal,
-                None => worker.told = Some(Told { signal, at: now, kill_at: timeout.map(|timeout| now.after(timeout)) }),
+    /// Sends a signal to every worker of these roles; to one that does not run yet, as soon as it does.
+    fn forward(&mut self, signal: Signal, roles: &[Role], act: &mut Vec<Action>) {
+        for generation in self.generations.iter_mut().filter(|generation| roles.contains(&generation.role)) {
+            let group = generation.policy.group;
+            for worker in &mut generation.workers {
+                match worker.state {
+                    WorkerState::Spawning if worker.stop.is_none() => worker.hold(signal),
+                    WorkerState::Spawning => {}
+                    WorkerState::Running { .. } | WorkerState::Leaderless { .. } => {
+                        act.push(Action::Signal { id: worker.id, signal, group });
+                    }
+                }
             }
         }
     }
 
-    fn kill_the_overdue(&mut self, now: Moment, act: &mut Vec<Action>) {
-        for worker in &mut self.workers {
-            if let Some(told) = &mut worker.told
-                && told.kill_at.is_some_and(|kill_at| kill_at <= now)
-            {
-                told.kill_at = None;
-                act.push(Action::Kill { pid: worker.pid });
-                act.push(Action::Note(Note::Killed { generation: worker.generation, pid: worker.pid, waited: now.since(told.at) }));
+    // ---- the terminal
+
+    fn worker_suspended(&mut self, id: WorkerId, signal: Signal, terminal_is_ours: bool, act: &mut Vec<Action>) {
+        let Some((generation, worker)) = self.workers().find(|(_, worker)| worker.id == id) else { return };
+        let (number, role, pid) = (generation.number, generation.role, worker.pid());
+        let wants_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
+        match self.terminal {
+            // Ctrl-Z, and no shell above that would continue it.
+            Terminal::Leader if signal == Signal::TSTP => {
+                act.push(Action::Continue { id });
+                act.extend(pid.map(|pid| Action::Log(Message::Continued { generation: number, pid })));
+                return;
             }
+            // It reads the terminal, or sets it, and the master's group has it: given away on demand, so that the rest of
+            // a pipeline keeps the terminal while nobody else needs it.
+            Terminal::Job if wants_terminal && role == Role::Current && terminal_is_ours => {
+                self.foreground = Some(id);
+                act.push(Action::Foreground { id });
+                return;
+            }
+            // It reads the terminal from a job in the background: the shell is to see the job suspended.
+            Terminal::Job if wants_terminal && role == Role::Current && self.foreground.is_none() => act.push(Action::SuspendMaster),
+            // Ctrl-Z reached the worker's group alone: the shell is to see the job suspended.
+            Terminal::Job if signal == Signal::TSTP && self.foreground == Some(id) => act.push(Action::SuspendMaster),
+            Terminal::None | Terminal::Leader | Terminal::Job => {}
+        }
+        if let Some(worker) = self.worker_mut(id) {
+            worker.suspended = true;
+        }
+    }
+
+    fn worker_continued(&mut self, id: WorkerId) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.suspended = false;
+        }
+    }
+
+    /// Where a worker has the terminal, it is one of the generation that serves, or else of the newest one that is left:
+    /// otherwise Ctrl-C would reach nobody.
+    fn follow_with_the_terminal(&mut self, act: &mut Vec<Action>) {
+        let Some(holder) = self.foreground else { return };
+        let serving = self.current().or_else(|| self.generations.iter().rfind(|generation| generation.role == Role::Retiring));
+        let Some(serving) = serving else { return };
+        if serving.workers.iter().any(|worker| worker.id == holder) {
+            return;
+        }
+        let next = serving.workers.iter().find(|worker| worker.state != WorkerState::Spawning).map(|worker| worker.id);
+        if let Some(id) = next {
+            self.foreground = Some(id);
+            act.push(Action::Foreground { id });
         }
     }
 }

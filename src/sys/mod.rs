@@ -2,16 +2,24 @@
 //! (main.rs has the entry point); nothing here decides anything.
 #![allow(unsafe_code)]
 
-pub mod arguments;
-pub mod children;
+pub mod argv;
 pub mod clock;
-pub mod descriptors;
-pub mod identity;
+pub mod errno;
+pub mod fd;
+pub mod file;
+pub mod inotify;
 pub mod notify;
-pub mod outlet;
+pub mod openat;
+pub mod peer;
 pub mod poll;
-pub mod program;
-pub mod signals;
-pub mod sockets;
+pub mod proc;
+pub mod reserve;
+pub mod rlimit;
+pub mod signal;
+pub mod socket;
 pub mod spawn;
-pub mod terminal;
+pub mod stderr;
+pub mod stdio;
+pub mod tty;
+pub mod user;
+pub mod wait;

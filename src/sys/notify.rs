@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::descriptors;
+use super::fd as descriptors;
 use super::poll::Wait;
 
 /// How long a manager that has stopped listening may hold up the start, each time that it is waited for.

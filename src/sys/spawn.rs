@@ -1,13 +1,11 @@
-//! clone(2), execve(2) and all that happens between them: how a worker is started.
+//! fork(2), execve(2) and all that happens between them: how a process is started without waiting for it.
 //!
-//! The child shares the master's memory until it executes (CLONE_VM), and the master waits for that (CLONE_VFORK), so a
-//! start costs the same however large the master is. That is sound because the child runs on a stack of its own, makes
-//! only system calls, writes only into memory prepared for it, and has no signal handler that could run: the master has none.
+//! The child works on a plan that is made before it exists, and only makes system calls. The master goes on at once: the
+//! child can be held up by a scanner, by a network file system, or by its user's SIGSTOP. A pipe tells later how it went.
 
-use std::ffi::{CString, OsStr, OsString, c_char, c_int, c_void};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::ptr;
 
 use nix::errno::Errno;
@@ -15,44 +13,47 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::unistd::pipe2;
 
-use super::identity::Identity;
-use super::signals::Found;
-use super::{children, program, terminal};
-use crate::handoff::{Chunk, Variable, path_in};
-use crate::ids::Pid;
-use crate::supervisor::Failure;
+use super::signal::{self, InheritedSignals};
+use super::stdio::BlockingModes;
+use super::tty as terminal;
+use super::user::Change;
+use crate::types::environment::{Chunk, Variable};
+use crate::types::fd_map::{FdMap, FdMove};
+use crate::types::listener::FIRST_FD;
+use crate::types::process::Pid;
 
-/// Room for the few frames below `set_up`, in a debug build too.
-const STACK_SIZE: usize = 64 * 1024;
-/// What the master ends with when something other than the program stood in the way.
-const OWN_FAILURE: u8 = 1;
+/// What a child exits with that could not execute the program. The report says why.
+const NOT_EXECUTED: c_int = 127;
 
-/// What is the same at every start.
-#[derive(Debug)]
-pub struct Launcher {
-    pub command: OsString,
-    pub args: Vec<OsString>,
-    /// Entered at each start, in turn; the later may be relative to the earlier, and symlinks are followed anew.
-    pub directories: Vec<PathBuf>,
-    pub identity: Option<Identity>,
-    pub found: Found,
-    /// Made inheritable in the child: 3 up to here, without it.
-    pub listeners_end: RawFd,
-}
-
-/// What is particular to one start.
-#[derive(Debug)]
-pub struct Launch<'a> {
+/// What a process is started from.
+#[derive(Clone, Copy, Debug)]
+pub struct SpawnPlan<'a> {
+    /// Paths of the program, tried in turn as execvp(3) does.
+    pub programs: &'a [CString],
+    /// All arguments, the program's own name first.
+    pub args: &'a [CString],
     pub environment: &'a [Variable],
+    /// Entered first, then `directory`.
+    pub base: Option<BorrowedFd<'a>>,
+    pub directory: Option<&'a CStr>,
+    /// What changes of user and groups.
+    pub change: Option<&'a Change>,
+    pub signals: InheritedSignals,
+    /// The blocking modes of the standard descriptors that are not replaced by `output`.
+    pub modes: BlockingModes,
+    /// They get the numbers from 3 up, in this order.
+    pub listeners: &'a [BorrowedFd<'a>],
     /// Becomes standard output and standard error.
-    pub output: Option<(&'a OwnedFd, &'a OwnedFd)>,
-    /// Becomes the foreground group of the terminal on standard input.
+    pub output: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    /// The process becomes the foreground group of the terminal on standard input.
     pub foreground: bool,
 }
 
+/// The step of a start that failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-enum Step {
+pub enum Step {
+    /// There is no child.
     Start,
     Output,
     Listener,
@@ -63,92 +64,99 @@ enum Step {
     Execute,
 }
 
-impl Launcher {
-    /// Starts one worker. When this returns a pid the program has been executed.
-    pub fn launch(&self, launch: &Launch) -> Result<Pid, Failure> {
-        let path = path_in(launch.environment);
-        let failed = |(step, errno)| self.failure(step, errno, path);
-        let cannot_start = |errno| failed((Step::Start, errno));
+impl Step {
+    const ALL: [Step; 8] =
+        [Step::Start, Step::Output, Step::Listener, Step::Directory, Step::Groups, Step::Group, Step::User, Step::Execute];
+}
 
-        let strings =
-            |texts: &mut dyn Iterator<Item = &OsStr>| texts.map(|text| CString::new(text.as_bytes())).collect::<Result<Vec<_>, _>>();
-        let invalid = |_| failed((Step::Start, Errno::EINVAL));
-        let found = program::candidates(&self.command, path);
-        let programs = strings(&mut found.iter().map(OsString::as_os_str)).map_err(invalid)?;
-        let args =
-            strings(&mut std::iter::once(self.command.as_os_str()).chain(self.args.iter().map(OsString::as_os_str))).map_err(invalid)?;
-        let directories = strings(&mut self.directories.iter().map(|directory| directory.as_os_str())).map_err(invalid)?;
+/// A child that exists. It leads a process group of its own.
+#[derive(Debug)]
+pub struct Spawned {
+    pub pid: Pid,
+    pub report: Report,
+}
 
-        // The blocks are written once more, in the child: its own pid goes where it is wanted.
-        let mut blocks: Vec<Vec<u8>> = launch.environment.iter().map(block).collect();
-        let mut environment: Vec<*const c_char> = blocks.iter().map(|block| block.as_ptr().cast()).collect();
-        environment.push(ptr::null());
-        let mut argv: Vec<*const c_char> = args.iter().map(|arg| arg.as_ptr()).collect();
-        argv.push(ptr::null());
+/// How the start of a child goes on. Readable once that is known.
+#[derive(Debug)]
+pub struct Report(OwnedFd);
 
-        let (report, report_in_child) = pipe2(OFlag::O_CLOEXEC).map_err(cannot_start)?;
-        let mut plan = Plan {
-            programs: &programs,
-            argv: &argv,
-            variables: launch.environment,
-            blocks: &mut blocks,
-            environment: &environment,
-            directories: &directories,
-            identity: self.identity.as_ref(),
-            found: self.found,
-            listeners_end: self.listeners_end,
-            output: launch.output.map(|(out, err)| (out.as_raw_fd(), err.as_raw_fd())),
-            foreground: launch.foreground,
-            report: report_in_child.as_raw_fd(),
-        };
-        // Not on the master's own stack: there the compiler touches every page of it, and they stay for good.
-        let mut stack = Box::<[u128]>::new_uninit_slice(STACK_SIZE / size_of::<u128>());
-        // SAFETY: the stack grows down from its end, which is aligned for every ABI; `child` gets a pointer to a plan that
-        // outlives it, as this thread does not go on before the child has executed or ended (CLONE_VFORK).
-        let pid = unsafe {
-            libc::clone(
-                child,
-                stack.as_mut_ptr_range().end.cast(),
-                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-                (&raw mut plan).cast(),
-            )
-        };
-        let pid = Errno::result(pid).map_err(cannot_start)?;
-        drop(report_in_child);
-        // Closed by a successful execve. Where vfork is emulated by fork, as under qemu-user, this is where the master waits.
-        match read_report(&report) {
-            None => Pid::new(pid).ok_or_else(|| failed((Step::Start, Errno::ECHILD))),
-            Some(step_and_errno) => {
-                if let Some(pid) = Pid::new(pid) {
-                    children::reap(pid);
+/// What is known of the start of a child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReportState {
+    /// The child has not executed the program yet.
+    Pending,
+    /// The child has executed the program, or was killed before it could.
+    Executed,
+    /// The child could not execute the program and exits.
+    Failed { step: Step, errno: i32 },
+}
+
+impl Report {
+    /// What is known by now. Never blocks. Anything but `Pending` is told once: the report has no use after it.
+    pub fn read(&self) -> ReportState {
+        let mut bytes = [0; 2];
+        loop {
+            match nix::unistd::read(&self.0, &mut bytes) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return ReportState::Pending,
+                Ok(2) => {
+                    let [step, errno] = bytes;
+                    let step = Step::ALL.into_iter().find(|known| *known as u8 == step).unwrap_or(Step::Start);
+                    return ReportState::Failed { step, errno: errno.into() };
                 }
-                Err(failed(step_and_errno))
+                Ok(_) | Err(_) => return ReportState::Executed,
             }
         }
     }
+}
 
-    fn failure(&self, step: Step, errno: Errno, path: Option<&OsStr>) -> Failure {
-        let own = |what: String| Failure { status: OWN_FAILURE, cause: format!("cannot {what}: {}", errno.desc()) };
-        let directory = || self.directories.iter().fold(PathBuf::new(), |base, directory| base.join(directory));
-        let identity = self.identity.as_ref();
-        match step {
-            Step::Start => own(format!("start {}", self.command.display())),
-            Step::Output => own("hand over the output pipes".to_owned()),
-            Step::Listener => own("hand over the listeners".to_owned()),
-            Step::Directory => own(format!("enter {}", directory().display())),
-            Step::Groups => own(format!("take the groups of uid {}", identity.map_or(0, |identity| identity.uid))),
-            Step::Group => own(format!("become gid {}", identity.map_or(0, |identity| identity.gid))),
-            Step::User => own(format!("become uid {}", identity.map_or(0, |identity| identity.uid))),
-            Step::Execute => Failure {
-                status: program::status(errno),
-                cause: format!(
-                    "cannot execute {}: {}",
-                    self.command.display(),
-                    program::cause(errno, &self.command, path, Some(&directory()))
-                ),
-            },
-        }
+impl AsFd for Report {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
+}
+
+/// Makes a child that executes the program, and returns at once. The error is an errno.
+pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, i32> {
+    spawn_child(plan).map_err(|errno| errno as i32)
+}
+
+fn spawn_child(plan: &SpawnPlan) -> Result<Spawned, Errno> {
+    // The blocks are written once more, in the child: its own pid goes where it is wanted.
+    let mut blocks: Vec<Vec<u8>> = plan.environment.iter().map(block).collect();
+    let mut environment: Vec<*const c_char> = blocks.iter().map(|block| block.as_ptr().cast()).collect();
+    environment.push(ptr::null());
+    let mut argv: Vec<*const c_char> = plan.args.iter().map(|arg| arg.as_ptr()).collect();
+    argv.push(ptr::null());
+
+    let (report, report_in_child) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let sources: Vec<RawFd> = plan.listeners.iter().map(AsRawFd::as_raw_fd).collect();
+    let needed = [Some(report_in_child.as_raw_fd()), plan.base.map(|base| base.as_raw_fd())];
+    let fds = FdMap::plan(&sources, FIRST_FD, &needed.iter().flatten().copied().collect::<Vec<_>>());
+    let mut child = Child {
+        plan,
+        argv: &argv,
+        blocks: &mut blocks,
+        environment: &environment,
+        fds: &fds,
+        report: report_in_child.as_raw_fd(),
+        base: plan.base.map(|base| base.as_raw_fd()),
+    };
+    // By the system call, as all that the child does: a libc's fork(3) takes the locks of its allocator along and runs
+    // handlers, for children that go on in the C library. This one does not. No flag but the signal at its end, so the
+    // memory is the child's own and nobody waits.
+    const NONE: libc::c_long = 0;
+    // SAFETY: all arguments are plain numbers; the child has a copy of this memory and leaves it by execve(2) or _exit(2).
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_long, NONE, NONE, NONE, NONE) };
+    let pid = Errno::result(pid)?;
+    if pid == 0 {
+        child.run();
+    }
+    let pid = i32::try_from(pid).ok().and_then(Pid::new).ok_or(Errno::ECHILD)?;
+    // The child does the same. Whoever comes first, a signal to the group finds it from here on.
+    // SAFETY: setpgid(2) takes plain numbers. It fails where the child has executed, and so has done it itself.
+    unsafe { libc::setpgid(pid.as_raw(), pid.as_raw()) };
+    Ok(Spawned { pid, report: Report(report) })
 }
 
 /// "KEY=value\0" with room for a pid of ten digits in each place of one.
@@ -181,110 +189,144 @@ fn write_block(block: &mut Vec<u8>, variable: &Variable, pid: u32) {
     block.push(0);
 }
 
-/// All that the child needs, made before it is.
-struct Plan<'a> {
-    programs: &'a [CString],
+/// The plan as the child carries it out.
+struct Child<'a> {
+    plan: &'a SpawnPlan<'a>,
     argv: &'a [*const c_char],
-    variables: &'a [Variable],
     blocks: &'a mut [Vec<u8>],
     environment: &'a [*const c_char],
-    directories: &'a [CString],
-    identity: Option<&'a Identity>,
-    found: Found,
-    listeners_end: RawFd,
-    output: Option<(RawFd, RawFd)>,
-    foreground: bool,
+    fds: &'a FdMap,
     report: RawFd,
+    base: Option<RawFd>,
 }
 
-extern "C" fn child(plan: *mut c_void) -> c_int {
-    // SAFETY: `launch` passes its plan, and waits while it is used here.
-    let plan = unsafe { &mut *plan.cast::<Plan>() };
-    let (step, errno) = set_up(plan);
-    let report = [step as u8, errno as u8];
-    // SAFETY: the pointer and the length are those of one array. _exit(2), since nothing of the master's may be run down here.
-    unsafe {
-        libc::write(plan.report, report.as_ptr().cast(), report.len());
-        libc::_exit(program::NOT_FOUND.into());
-    }
+type Failed = (Step, Errno);
+
+fn checked(step: Step, result: c_int) -> Result<(), Failed> {
+    Errno::result(result).map(drop).map_err(|errno| (step, errno))
 }
 
-/// Comes back only where a step failed. Nothing here may allocate, take a lock or panic.
-fn set_up(plan: &mut Plan) -> (Step, Errno) {
-    let checked = |step, result: c_int| Errno::result(result).map_err(|errno| (step, errno));
-    // SAFETY: system calls on plain numbers.
-    unsafe { libc::setpgid(0, 0) };
-    if plan.foreground {
-        terminal::give(0);
+// Nothing from here on may allocate, take a lock or panic: it runs between fork(2) and execve(2).
+impl Child<'_> {
+    fn run(&mut self) -> ! {
+        let (step, errno) = match self.set_up() {
+            Ok(()) => self.execute(),
+            Err(failed) => failed,
+        };
+        let report = [step as u8, errno as u8];
+        // SAFETY: the pointer and the length are those of one array. _exit(2), since nothing of the master's may be run here.
+        unsafe {
+            libc::write(self.report, report.as_ptr().cast(), report.len());
+            libc::_exit(NOT_EXECUTED);
+        }
     }
-    if let Err(failed) = (|| {
+
+    fn set_up(&mut self) -> Result<(), Failed> {
+        let plan = self.plan;
+        // SAFETY: a system call on plain numbers.
+        unsafe { libc::setpgid(0, 0) };
+        // They were sent to the master's group, which this child was in for a moment, and the master has them too.
+        signal::discard_pending();
+        if plan.foreground {
+            terminal::give(0);
+        }
         if let Some((out, err)) = plan.output {
             // SAFETY: system calls on plain numbers; the copies are not close-on-exec.
-            checked(Step::Output, unsafe { libc::dup2(out, libc::STDOUT_FILENO) })?;
-            checked(Step::Output, unsafe { libc::dup2(err, libc::STDERR_FILENO) })?;
+            checked(Step::Output, unsafe { libc::dup2(out.as_raw_fd(), libc::STDOUT_FILENO) })?;
+            checked(Step::Output, unsafe { libc::dup2(err.as_raw_fd(), libc::STDERR_FILENO) })?;
         }
-        for fd in crate::handoff::FIRST_FD..plan.listeners_end {
-            // SAFETY: system call on plain numbers; the flag is of this process's own table.
-            checked(Step::Listener, unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })?;
+        self.map_descriptors()?;
+        // Some directories only root may reach, and some only the user.
+        let entered = self.enter_directory();
+        match plan.change {
+            Some(change) => {
+                become_user(change)?;
+                if entered.is_err() {
+                    self.enter_directory()?;
+                }
+            }
+            None => entered?,
         }
-        for directory in plan.directories {
+        plan.modes.restore(plan.output.is_some());
+        let pid = std::process::id();
+        for (block, variable) in self.blocks.iter_mut().zip(plan.environment) {
+            if variable.value.contains(&Chunk::Pid) {
+                write_block(block, variable, pid);
+            }
+        }
+        plan.signals.restore();
+        Ok(())
+    }
+
+    fn map_descriptors(&mut self) -> Result<(), Failed> {
+        let fds = self.fds;
+        fds.saves.iter().try_for_each(carry_out)?;
+        // From here on the numbers that they had may be a listener's.
+        let mut others = fds.others.iter().copied();
+        self.report = others.next().unwrap_or(self.report);
+        self.base = others.next().or(self.base);
+        fds.moves.iter().try_for_each(carry_out)
+    }
+
+    fn enter_directory(&self) -> Result<(), Failed> {
+        if let Some(base) = self.base {
+            // SAFETY: a system call on a plain number.
+            checked(Step::Directory, unsafe { libc::fchdir(base) })?;
+        }
+        if let Some(directory) = self.plan.directory {
             // SAFETY: a NUL-terminated string that outlives the call.
             checked(Step::Directory, unsafe { libc::chdir(directory.as_ptr()) })?;
         }
-        plan.identity.map_or(Ok(()), become_user)
-    })() {
-        return failed;
+        Ok(())
     }
-    let pid = std::process::id();
-    for (block, variable) in plan.blocks.iter_mut().zip(plan.variables) {
-        if variable.value.contains(&Chunk::Pid) {
-            write_block(block, variable, pid);
+
+    /// Comes back only where the program cannot be executed.
+    fn execute(&self) -> Failed {
+        let mut verdict = Errno::ENOENT;
+        for program in self.plan.programs {
+            // SAFETY: NUL-terminated strings, and arrays of such that end with a null pointer; all outlive the call.
+            unsafe { libc::execve(program.as_ptr(), self.argv.as_ptr(), self.environment.as_ptr()) };
+            match Errno::last() {
+                // As execvp(3): look further; a file that may not be executed is remembered.
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                Errno::EACCES => verdict = Errno::EACCES,
+                other => return (Step::Execute, other),
+            }
         }
+        (Step::Execute, verdict)
     }
-    plan.found.restore();
-    let mut verdict = Errno::ENOENT;
-    for program in plan.programs {
-        // SAFETY: NUL-terminated strings, and arrays of such that end with a null pointer; all outlive the call.
-        unsafe { libc::execve(program.as_ptr(), plan.argv.as_ptr(), plan.environment.as_ptr()) };
-        match Errno::last() {
-            // As execvp(3): look further; a file that may not be executed is remembered.
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => verdict = Errno::EACCES,
-            other => return (Step::Execute, other),
-        }
-    }
-    (Step::Execute, verdict)
 }
 
-/// By raw system calls: a libc's own would look for threads to take along, in memory that is the master's.
-fn become_user(identity: &Identity) -> Result<(), (Step, Errno)> {
+fn carry_out(step: &FdMove) -> Result<(), Failed> {
+    let result = match *step {
+        // SAFETY: dup3(2) takes plain numbers. Of the child's own table, whatever it closes.
+        FdMove::Save { from, to } => unsafe { libc::dup3(from, to, libc::O_CLOEXEC) },
+        // SAFETY: dup2(2) takes plain numbers.
+        FdMove::Copy { from, to } => unsafe { libc::dup2(from, to) },
+        // SAFETY: F_SETFD takes plain numbers.
+        FdMove::Keep { fd } => unsafe { libc::fcntl(fd, libc::F_SETFD, 0) },
+    };
+    checked(Step::Listener, result)
+}
+
+/// By raw system calls: a libc's own would look for threads to take along.
+fn become_user(change: &Change) -> Result<(), Failed> {
     #[cfg(not(target_arch = "arm"))]
     use nix::libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID};
     #[cfg(target_arch = "arm")]
     use nix::libc::{SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID};
     let checked = |step, result: libc::c_long| Errno::result(result).map(drop).map_err(|errno| (step, errno));
-    let (uid, gid) = (identity.uid, identity.gid);
-    // SAFETY: the pointer and the length are those of one slice.
-    checked(Step::Groups, unsafe { libc::syscall(SETGROUPS, identity.groups.len(), identity.groups.as_ptr()) })?;
-    // SAFETY: system calls on plain numbers.
-    checked(Step::Group, unsafe { libc::syscall(SETRESGID, gid, gid, gid) })?;
-    checked(Step::User, unsafe { libc::syscall(SETRESUID, uid, uid, uid) })
-}
-
-/// Which step failed, and how; `None` where the child has executed and so closed its end.
-fn read_report(report: &OwnedFd) -> Option<(Step, Errno)> {
-    const STEPS: [Step; 8] =
-        [Step::Start, Step::Output, Step::Listener, Step::Directory, Step::Groups, Step::Group, Step::User, Step::Execute];
-    let mut bytes = [0; 2];
-    loop {
-        match nix::unistd::read(report, &mut bytes) {
-            Err(Errno::EINTR) => {}
-            Ok(2) => {
-                let [step, errno] = bytes;
-                let step = STEPS.into_iter().find(|known| *known as u8 == step).unwrap_or(Step::Start);
-                return Some((step, Errno::from_raw(errno.into())));
-            }
-            Ok(_) | Err(_) => return None,
-        }
+    if let Some(groups) = &change.groups {
+        // SAFETY: the pointer and the length are those of one slice.
+        checked(Step::Groups, unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) })?;
     }
+    if let Some(gid) = change.gid {
+        // SAFETY: system call on plain numbers.
+        checked(Step::Group, unsafe { libc::syscall(SETRESGID, gid, gid, gid) })?;
+    }
+    if let Some(uid) = change.uid {
+        // SAFETY: as above.
+        checked(Step::User, unsafe { libc::syscall(SETRESUID, uid, uid, uid) })?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What tests stand on: a socketmaster under observation, conditions with deadlines, directories that go away, and a
 //! look at processes. Nothing here waits for a time: everything waits for a condition, up to a deadline.
 
+pub mod basics;
 pub mod load;
 pub mod manager;
 pub mod pre_exec;
@@ -12,13 +13,11 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Debug};
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +27,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::c_int;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+pub use basics::{FreeDir, free_dir, make_program, skip};
 use load::Target;
 
 /// For what takes no time unless something is wrong.
@@ -52,15 +52,6 @@ pub fn fixture(name: &str) -> PathBuf {
     let path = test.parent().and_then(Path::parent).expect("it is TARGET/PROFILE/deps/NAME").join("examples").join(name);
     assert!(path.exists(), "{} is missing: build it with `cargo build --examples`", path.display());
     path
-}
-
-/// Says that the running test is skipped and why, uncaptured. Where nothing may be skipped it fails instead.
-#[track_caller]
-pub fn skip(reason: &str) {
-    let test = thread::current().name().unwrap_or("?").to_owned();
-    let allowed = env::var_os("CI").is_none() && env::var_os("SOCKETMASTER_NO_SKIP").is_none();
-    assert!(allowed, "{test} may not be skipped here, but {reason}");
-    let _ = writeln!(io::stderr(), "SKIPPED: {test}: {reason}");
 }
 
 /// What one look at a condition can give: `bool`, `Option<T>`, or `Result<T, E>` whose error says what was seen.
@@ -101,52 +92,6 @@ pub fn eventually<L: Look>(what: &str, deadline: Duration, mut condition: impl F
             Err(_) => thread::sleep(LOOK),
         }
     }
-}
-
-/// A new empty directory; it goes away with this.
-pub fn free_dir() -> FreeDir {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let name = format!("socketmaster-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = env::temp_dir().join(name);
-        match fs::create_dir(&path) {
-            Ok(()) => return FreeDir(path),
-            // Left over from an earlier process of this number.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => panic!("cannot make {}: {error}", path.display()),
-        }
-    }
-}
-
-pub struct FreeDir(PathBuf);
-
-impl Deref for FreeDir {
-    type Target = Path;
-    fn deref(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl AsRef<Path> for FreeDir {
-    fn as_ref(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for FreeDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Makes a program of these bytes, at once and whole. Another process writes it: were it open for writing in this one, a
-/// child that a test beside forks just then would hold it open too, and execve(2) would answer ETXTBSY.
-#[track_caller]
-pub fn make_program(path: &Path, contents: impl AsRef<[u8]>) {
-    let script = r#"cat > "$1.new" && chmod 755 "$1.new" && mv "$1.new" "$1""#;
-    let mut writer = Command::new("sh").args(["-c", script, "sh"]).arg(path).stdin(Stdio::piped()).spawn().expect("a shell");
-    writer.stdin.take().expect("a pipe").write_all(contents.as_ref()).expect("the shell reads");
-    assert!(writer.wait().expect("it is our child").success(), "cannot write {}", path.display());
 }
 
 /// A directory that holds `/socketmaster`, `/worker` and nothing else, to be made root with chroot(1); otherwise why not.

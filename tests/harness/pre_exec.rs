@@ -3,11 +3,13 @@
 //! Each function adds a step that runs in the child between fork(2) and execve(2), so nothing of it reaches this process
 //! or the children of tests that run beside. The steps make system calls only, on memory prepared before the fork.
 
-use std::io;
+use std::fs;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
+use std::thread;
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_long, c_ulong, sock_filter, sock_fprog};
@@ -134,5 +136,49 @@ pub fn leave_a_zombie(command: &mut Command) {
             let mut info = std::mem::zeroed();
             checked(libc::waitid(libc::P_PID, child as libc::id_t, &raw mut info, libc::WEXITED | libc::WNOWAIT).into()).map(drop)
         }
+    });
+}
+
+/// Runs it as this user and group, alone, of the user namespace in which it is.
+fn become_user(id: u32) -> io::Result<()> {
+    // SAFETY: all take plain numbers, and no memory.
+    unsafe {
+        checked(libc::setgroups(0, ptr::null()).into())?;
+        checked(libc::setresgid(id, id, id).into())?;
+        checked(libc::setresuid(id, id, id).into()).map(drop)
+    }
+}
+
+/// Runs it as this user of a user namespace of its own, in which the ids from 0 to 65535 are ours from 100000 up, as engines
+/// lay out containers. Needs root.
+pub fn in_user_namespace(command: &mut Command, id: u32) {
+    let (mut born, mut says_born) = io::pipe().expect("a pipe");
+    let (mut mapped, mut says_mapped) = io::pipe().expect("a pipe");
+    thread::spawn(move || {
+        let mut pid = [0; 4];
+        if born.read_exact(&mut pid).is_ok() {
+            for map in ["uid_map", "gid_map"] {
+                fs::write(format!("/proc/{}/{map}", u32::from_ne_bytes(pid)), "0 100000 65536").expect("root may map");
+            }
+            let _ = says_mapped.write_all(b"x");
+        }
+    });
+    before_exec(command, move || {
+        // SAFETY: takes a number.
+        checked(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into())?;
+        // SAFETY: takes nothing.
+        says_born.write_all(&unsafe { libc::getpid() }.to_ne_bytes())?;
+        mapped.read_exact(&mut [0])?;
+        become_user(id)
+    });
+}
+
+/// Runs it as this user of the user namespace of that process, as `docker exec` does. Needs root.
+pub fn into_user_namespace_of(command: &mut Command, pid: u32, id: u32) {
+    let namespace = fs::File::open(format!("/proc/{pid}/ns/user")).expect("it runs");
+    before_exec(command, move || {
+        // SAFETY: takes two numbers.
+        checked(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) }.into())?;
+        become_user(id)
     });
 }

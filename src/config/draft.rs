@@ -1,0 +1,111 @@
+//! What the options have said so far, and how it becomes a `Config`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::options::ARGS_VARIABLE;
+use super::protocols::Protocols;
+use super::signal_rules::{SignalRule, SignalTable};
+use super::{Ask, Config, Fixed, Output, Reloadable, words};
+use crate::error::Error;
+use crate::types::environment::variable;
+use crate::types::level::Verbosity;
+use crate::types::request::VerbRow;
+use crate::types::settings::{Policy, Trust};
+use crate::types::signal::Signal;
+
+/// Options that have been read, those included that mean something only together.
+pub struct Draft {
+    pub(super) fixed: Fixed,
+    pub(super) reloadable: Reloadable,
+    /// `-listen=none`.
+    pub(super) no_listener: bool,
+    pub(super) command: Option<OsString>,
+    pub(super) signal_rules: Vec<(Signal, SignalRule)>,
+    pub(super) prefix: bool,
+    pub(super) syslog: bool,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+    pub(super) request: Option<&'static VerbRow>,
+    pub(super) json: bool,
+}
+
+impl Draft {
+    /// Nothing has been said. The defaults are said by the table of options, like everything else.
+    pub(super) fn new() -> Draft {
+        Draft {
+            fixed: Fixed { control: None, output: Output::Untouched, pid_file: None, verbosity: Verbosity::Normal },
+            reloadable: Reloadable {
+                listen: Vec::new(),
+                command: OsString::new(),
+                args: Vec::new(),
+                user: None,
+                dir: None,
+                env: Vec::new(),
+                handoff: Protocols::default(),
+                signals: SignalTable::new(true, &[]),
+                policy: Policy {
+                    trust: Trust::Lived(Duration::ZERO),
+                    workers: 1,
+                    stop_signal: Signal::TERM,
+                    stop_timeout: None,
+                    ok: Vec::new(),
+                    group: false,
+                },
+            },
+            no_listener: false,
+            command: None,
+            signal_rules: Vec::new(),
+            prefix: false,
+            syslog: false,
+            quiet: false,
+            verbose: false,
+            request: None,
+            json: false,
+        }
+    }
+
+    /// The request to a running master, if that is what was asked for.
+    pub(super) fn ask(&self) -> Result<Option<Ask>, Error> {
+        match (self.request, &self.fixed.control) {
+            (None, _) if self.json => Err(Error::usage("-json goes with -s=VERB")),
+            (None, _) => Ok(None),
+            (Some(request), Some(control)) => Ok(Some(Ask { control: control.clone(), request, json: self.json })),
+            (Some(request), None) => Err(Error::usage(&format!(
+                "-s={}: no master is named; give the address of its control socket with -control=ADDR",
+                request.word
+            ))),
+        }
+    }
+
+    /// The configuration, without warnings; `operands` are the words behind the options.
+    pub(super) fn finish(self, operands: Vec<OsString>, environment: &[(OsString, OsString)]) -> Result<Config, Error> {
+        let Draft { mut fixed, mut reloadable, .. } = self;
+        fixed.output = match (self.syslog, self.prefix) {
+            (true, _) => Output::Syslog,
+            (false, true) => Output::Prefixed,
+            (false, false) => Output::Untouched,
+        };
+        fixed.verbosity = match (self.quiet, self.verbose) {
+            (true, true) => return Err(Error::usage("-quiet and -verbose cannot go together; leave one of them away")),
+            (true, false) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        };
+        reloadable.signals = SignalTable::new(!reloadable.listen.is_empty(), &self.signal_rules);
+
+        let mut operands = operands.into_iter();
+        reloadable.command = match self.command {
+            Some(command) => command,
+            None => operands.next().ok_or_else(|| Error::usage("no program to run; give one with -command=PATH, or behind the options"))?,
+        };
+        if reloadable.command.is_empty() {
+            return Err(Error::usage("the program's name, the first word behind the options, is empty"));
+        }
+        reloadable.args = operands.collect();
+        if let (true, Some(text)) = (reloadable.args.is_empty(), variable(environment, ARGS_VARIABLE)) {
+            reloadable.args = words::split(text).map_err(|cause| Error::value(ARGS_VARIABLE, text, &cause))?;
+        }
+        Ok(Config { fixed, reloadable, warnings: Vec::new() })
+    }
+}

@@ -1,0 +1,234 @@
+//! What `-help` and `--help` print: one screen, and everything.
+
+use crate::config::env_template::PLACEHOLDERS;
+use crate::config::listen_uri::SCHEMES;
+use crate::config::options::{ARGS_VARIABLE, Kind, OPTIONS, Opt};
+use crate::config::protocols::PROTOCOLS;
+use crate::config::signal_rules::{OTHERS, SIGNALS};
+use crate::config::socket_options::QUERY_KEYS;
+
+const WIDTH: usize = 80;
+
+pub const USAGE: &str = "\
+Usage: socketmaster [options] -command=PATH [-- ARG...]
+       socketmaster [options] -- PATH [ARG...]
+       socketmaster -control=ADDR -s=VERB [-json]
+";
+
+pub const SUMMARY: &str = "Opens the listening sockets, keeps them open, and hands them to the program as descriptors 3, 4 and so on. \
+     At HUP a new generation of the program is started beside the old one, and the old one is told to stop when the new one may be trusted: \
+     no client is refused, no connection dropped. A new generation that fails is thrown away. \
+     It is a correct PID 1: it reaps orphans, passes signals on, and ends with the program's exit status.";
+
+pub const WRITING_OPTIONS: &str = "An option is written with one dash or two, its value behind = or as the next word; \
+     a switch takes a value only behind =. The first other word, or --, ends the options: the rest belongs to the program. \
+     Where an option that cannot be repeated is given twice, the last one counts.";
+
+/// The keys of the query follow it.
+pub const WRITING_LISTENERS: &str = "An empty host or * is the wildcard, an IPv6 address stands in brackets, a port is a number, \
+     and port 0 is any free one. Addresses and localhost never ask a resolver. Paths are taken literally, up to a question mark. \
+     Behind that may stand, joined by &:";
+
+pub fn writing_variables() -> String {
+    format!(
+        "Where the command line does not have an option, its variable gives the value; an empty one counts as unset. \
+         For an option that may be repeated it holds words, and so does {ARGS_VARIABLE}, \
+         the program's arguments where the command line has none. White space separates words as in systemd's ExecStart=: \
+         single and double quotes keep it together, a backslash begins an escape of C, \\s is a space, and nothing is expanded. \
+         Workers do not get these variables.",
+    )
+}
+
+pub const EXIT_STATUSES: &[(&str, &str)] = &[
+    ("the program's", "of the current generation's worker that ended last; 128+N where signal N ended it. -ok lists those to report as 0"),
+    ("1", "a socket, user or directory cannot be opened or looked up"),
+    ("2", "the command line or a variable is wrong; nothing was opened or started"),
+    ("126, 127", "the program cannot be executed, or there is none"),
+];
+
+pub fn version() -> String {
+    format!("socketmaster {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// The signals and what the master does at them, one row each; the last row is all the others.
+pub fn signal_rows() -> Vec<(String, &'static str)> {
+    let known = SIGNALS.iter().map(|row| {
+        let names: Vec<String> = row.signals.iter().map(|signal| signal.to_string().trim_start_matches("SIG").to_owned()).collect();
+        (names.join(", "), row.does)
+    });
+    known.chain([("all others".to_owned(), OTHERS)]).collect()
+}
+
+/// One screen of 80 columns and 24 lines: the options in two columns, to be read downwards.
+pub fn screen() -> String {
+    let cells: Vec<String> = OPTIONS.iter().map(cell).collect();
+    let (left, right) = cells.split_at(cells.len().div_ceil(2));
+    let mut page = format!("{USAGE}\n");
+    let right = right.iter().map(String::as_str).chain(std::iter::repeat(""));
+    for (left, right) in left.iter().zip(right) {
+        page.push_str(format!("{left:CELL$}  {right}").trim_end());
+        page.push('\n');
+    }
+    page.push_str("\n...: may be repeated. [...]: default. HUP reloads, TERM stops.\n");
+    page.push_str("--help and the manual page socketmaster(1) hold the whole text.\n");
+    page
+}
+
+/// A cell of the screen. Its default is in it where there is room.
+const CELL: usize = (WIDTH - 2) / 2;
+/// Where the text of a cell begins, unless the option is longer.
+const TEXT: usize = 17;
+
+fn cell(opt: &Opt) -> String {
+    let usage = format!("{}{}", opt.usage(), if opt.repeatable { "..." } else { "" });
+    let cell = format!("{usage:TEXT$} {}", opt.help);
+    let default = opt.default.map_or_else(String::new, |default| format!(" [{default}]"));
+    if cell.chars().count() + default.chars().count() <= CELL { cell + &default } else { cell }
+}
+
+/// The whole text.
+pub fn everything() -> String {
+    let mut page = Page(format!("{USAGE}\n"));
+    page.paragraph(SUMMARY);
+    page.paragraph(WRITING_OPTIONS);
+    let mut section = "";
+    for opt in OPTIONS {
+        if opt.section != section {
+            section = opt.section;
+            page.heading(section);
+        }
+        page.option(opt);
+    }
+    page.heading("Listeners");
+    page.rows(SCHEMES.iter().map(|scheme| (scheme.forms.join(" or "), scheme.does.to_owned())));
+    page.paragraph(WRITING_LISTENERS);
+    page.rows(QUERY_KEYS.iter().map(|key| (format!("{}={}", key.name, key.value), format!("{} (goes with {})", key.does, key.goes_with))));
+    page.heading("Signals");
+    page.rows(signal_rows().into_iter().map(|(signals, does)| (signals, does.to_owned())));
+    page.heading("Variables for workers");
+    page.rows(PROTOCOLS.iter().map(|protocol| (protocol.name.to_owned(), protocol.variables.to_owned())));
+    page.paragraph("In the template of -env these are filled in:");
+    page.rows(PLACEHOLDERS.iter().map(|(placeholder, does)| ((*placeholder).to_owned(), (*does).to_owned())));
+    page.heading("Variables for socketmaster");
+    page.paragraph(&writing_variables());
+    page.heading("Exit status");
+    page.rows(EXIT_STATUSES.iter().map(|(status, does)| ((*status).to_owned(), (*does).to_owned())));
+    page.0
+}
+
+/// A page for a terminal, built from the top.
+struct Page(String);
+
+impl Page {
+    fn heading(&mut self, text: &str) {
+        self.0.push_str(&format!("{text}:\n\n"));
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        self.wrapped(text, 0);
+        self.0.push('\n');
+    }
+
+    fn option(&mut self, opt: &Opt) {
+        let mut facts = Vec::new();
+        facts.extend(opt.alias.map(|alias| format!("or -{alias}")));
+        facts.extend(opt.repeatable.then(|| "may be repeated".to_owned()));
+        facts.extend(opt.default.map(|default| format!("default {default}")));
+        facts.extend((opt.kind == Kind::Switch).then(|| "switch".to_owned()));
+        facts.extend(opt.variable());
+        self.0.push_str(&format!("  {}\n", opt.usage()));
+        self.wrapped(opt.long, 6);
+        self.wrapped(&format!("({})", facts.join("; ")), 6);
+        self.0.push('\n');
+    }
+
+    fn rows(&mut self, rows: impl Iterator<Item = (String, String)>) {
+        for (label, text) in rows {
+            self.0.push_str(&format!("  {label}\n"));
+            self.wrapped(&text, 6);
+        }
+        self.0.push('\n');
+    }
+
+    /// Words are never broken; the backticks of the tables are dropped.
+    fn wrapped(&mut self, text: &str, indent: usize) {
+        let mut line = " ".repeat(indent);
+        for word in text.replace('`', "").split(' ') {
+            if line.len() > indent && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.0.push_str(&line);
+                self.0.push('\n');
+                line.truncate(indent);
+            }
+            if line.len() > indent {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.0.push_str(&line);
+        self.0.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::options::ARGS_VARIABLE;
+
+    fn assert_fits(page: &str) {
+        for line in page.lines() {
+            assert!(line.chars().count() <= WIDTH, "{}: {line}", line.chars().count());
+            assert_eq!(line.trim_end(), line);
+        }
+        assert!(page.ends_with('\n') && !page.ends_with("\n\n\n"));
+        assert!(!page.contains('`'));
+    }
+
+    #[test]
+    fn help_fits_one_screen() {
+        assert_fits(&screen());
+        assert!(screen().lines().count() <= 24, "{}", screen());
+    }
+
+    #[test]
+    fn a_cell_of_the_screen_holds_the_option_and_its_text() {
+        for opt in OPTIONS {
+            let cell = cell(opt);
+            assert!(cell.chars().count() <= CELL, "{}: {cell}", cell.chars().count());
+            assert!(cell.starts_with(&opt.usage()) && cell.contains(opt.help), "{cell}");
+            assert!(screen().lines().any(|line| line.starts_with(&cell) || line.ends_with(&format!("  {cell}"))), "{cell}");
+        }
+        assert!(screen().contains("-start=MILLIS     time to trust [3000]"), "{}", screen());
+        assert_eq!(cell(&OPTIONS[0]), "-listen=URI...    socket [tcp://:8080]");
+    }
+
+    #[test]
+    fn everything_fits_the_width() {
+        assert_fits(&everything());
+        assert!(!everything().contains("\n\n\n"));
+    }
+
+    #[test]
+    fn both_pages_know_every_option() {
+        for opt in OPTIONS {
+            assert!(screen().contains(&opt.usage()), "{}", opt.name);
+            assert!(everything().contains(&format!("\n  {}\n", opt.usage())), "{}", opt.name);
+            assert!(opt.variable().is_none_or(|variable| everything().contains(&variable)), "{}", opt.name);
+        }
+    }
+
+    #[test]
+    fn everything_holds_all_tables() {
+        let page = everything();
+        for word in ["unixgram:///PATH", "backlog=N", "INT, QUIT", "all others", "LISTEN_FDNAMES", "{fds,}", ARGS_VARIABLE, "126, 127"] {
+            assert!(page.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn long_words_are_not_broken() {
+        let mut page = Page(String::new());
+        let word = "x".repeat(WIDTH);
+        page.wrapped(&format!("a {word} `b` c"), 2);
+        assert_eq!(page.0, format!("  a\n  {word}\n  b c\n"));
+    }
+}

@@ -1,0 +1,118 @@
+//! What the operator wrote -> `Config`. Touches nothing of the system: a `Config` can be made and compared in a test.
+//!
+//! An `Invocation` is kept for the life of the master, and [`load`] reads it as often as it is asked to: the same
+//! invocation always gives the same.
+
+mod args;
+mod draft;
+pub mod env_template;
+pub mod help;
+pub mod listen_uri;
+pub mod options;
+pub mod protocols;
+pub mod signal_rules;
+pub mod socket_options;
+pub mod suggest;
+mod values;
+pub mod words;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use crate::config::env_template::Template;
+use crate::config::listen_uri::Endpoint;
+use crate::config::protocols::Protocols;
+use crate::config::signal_rules::SignalTable;
+use crate::error::Error;
+use crate::types::account::UserSpec;
+use crate::types::level::Verbosity;
+use crate::types::one_line::OneLine;
+use crate::types::request::VerbRow;
+use crate::types::settings::Policy;
+use crate::types::socket_name::SocketName;
+
+/// How the master was started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Invocation {
+    /// All words, the name of the program first.
+    pub argv: Vec<OsString>,
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// What the user has asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Command {
+    /// Print this to stdout and exit with 0.
+    Print(String),
+    Run(Box<Config>),
+    Ask(Ask),
+}
+
+/// What to run and how.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    pub fixed: Fixed,
+    pub reloadable: Reloadable,
+    /// For the log: what was probably a mistake, and did no harm.
+    pub warnings: Vec<OneLine>,
+}
+
+/// What cannot change while the master runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fixed {
+    /// Where requests are accepted.
+    pub control: Option<SocketName>,
+    pub output: Output,
+    /// Where the master's pid is written once it serves.
+    pub pid_file: Option<PathBuf>,
+    pub verbosity: Verbosity,
+}
+
+/// What takes effect with a new generation.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reloadable {
+    /// In the order of their descriptors, from 3 up. Empty: no socket at all.
+    pub listen: Vec<Endpoint>,
+    /// As given: looked up in PATH at every start.
+    pub command: OsString,
+    pub args: Vec<OsString>,
+    pub user: Option<UserSpec>,
+    pub dir: Option<PathBuf>,
+    pub env: Vec<(OsString, Template)>,
+    pub handoff: Protocols,
+    pub signals: SignalTable,
+    pub policy: Policy,
+}
+
+/// A request to a master that runs already.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ask {
+    pub control: SocketName,
+    pub request: &'static VerbRow,
+    /// Print the answer as it comes.
+    pub json: bool,
+}
+
+/// Where the workers' output goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// To the master's own stdout and stderr; the master is not in its path.
+    Untouched,
+    /// Read by the master and written to stderr, line by line, behind the worker's pid.
+    Prefixed,
+    /// The same, to syslog.
+    Syslog,
+}
+
+/// Reads the words behind argv\[0\] and the variables. All errors are [`Error::Usage`].
+pub fn load(invocation: &Invocation) -> Result<Command, Error> {
+    args::command(&mut invocation.argv.iter().skip(1).cloned(), &invocation.environment)
+}
+
+/// Whether a word that was taken for the program is an option that stands behind the end of the options.
+pub fn is_misplaced_option(program: &OsStr) -> bool {
+    args::named_by(program).is_some()
+}
+
+/// The cure then.
+pub const OPTIONS_COME_FIRST: &str = "options come before -- and before the program";

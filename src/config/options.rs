@@ -1,0 +1,594 @@
+//! The table of options: the one place where an option exists, with its reader. Parser and all pages follow it.
+//!
+//! In the long texts backticks mark what is typed; a terminal page drops them.
+
+use std::ffi::OsStr;
+
+use super::draft::Draft;
+use super::protocols::Protocols;
+use super::{help, signal_rules, values};
+use crate::types::account::UserSpec;
+use crate::types::settings::Trust;
+
+/// An option.
+pub struct Opt {
+    /// Without dashes.
+    pub name: &'static str,
+    pub alias: Option<&'static str>,
+    pub kind: Kind,
+    pub values: Values,
+    /// Read like a value from the command line. `None`: off, or nothing.
+    pub default: Option<&'static str>,
+    pub repeatable: bool,
+    pub role: Role,
+    pub section: &'static str,
+    /// A few words: a column of one screen.
+    pub help: &'static str,
+    /// The whole truth.
+    pub long: &'static str,
+    /// Reads a value into the draft; the error is the cause. Options are read in the order of the table, and the last of
+    /// several values stays unless the option is repeatable.
+    pub read: Read,
+}
+
+/// From the text of a value to a change of the draft.
+pub type Read = fn(&mut Draft, &OsStr) -> Result<(), String>;
+
+/// What an option is about. What is to be done at all cannot be said by the environment: that of a unit serves its start
+/// and its reload.
+#[derive(Clone, Copy)]
+pub enum Role {
+    /// How the program is run. It has a variable.
+    Setting,
+    /// The same, and a request to a running master needs it too.
+    SettingAndRequest,
+    /// A request to a running master.
+    Request,
+    /// Prints a page at once, which may depend on how the option was typed.
+    Page(fn(&str) -> String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Takes a value; its placeholder.
+    Value(&'static str),
+    /// On or off; takes a value only behind `=`.
+    Switch,
+}
+
+/// What a value is, for shells to offer some. Without data of its own, so that it costs the table nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Values {
+    /// Nothing that could be listed, such as a number. So it is with switches, which stand alone.
+    Anything,
+    /// A listen URI, or `none`.
+    Listener,
+    /// A program: a path, or a name to be looked up in PATH.
+    Program,
+    Directory,
+    File,
+    /// `LOGIN`, or `LOGIN:GROUP`.
+    User,
+    /// A signal that ends a worker.
+    Signal,
+    /// `SIG:DO`.
+    SignalRule,
+    /// Protocols separated by commas, or `none`.
+    Protocols,
+    /// A request to a running master.
+    Verb,
+}
+
+/// The words that switch something on or off: those of Go's flag package, which the first socketmaster was written with.
+pub const SWITCH_WORDS: &[(&str, bool)] = &[
+    ("1", true),
+    ("t", true),
+    ("T", true),
+    ("true", true),
+    ("TRUE", true),
+    ("True", true),
+    ("0", false),
+    ("f", false),
+    ("F", false),
+    ("false", false),
+    ("FALSE", false),
+    ("False", false),
+];
+
+/// All variables for socketmaster begin like this.
+pub const PREFIX: &str = "SOCKETMASTER_";
+
+/// Holds the program's arguments where the command line has none.
+pub const ARGS_VARIABLE: &str = "SOCKETMASTER_ARGS";
+
+const PROGRAM: &str = "The program";
+const RELOAD: &str = "Reload and stop";
+const WORKERS: &str = "What workers get";
+const OUTPUT: &str = "Output";
+const CONTROL: &str = "A running master";
+const ABOUT: &str = "About";
+
+/// In the order in which the documentation shows them, section by section.
+pub const OPTIONS: &[Opt] = &[
+    Opt {
+        name: "listen",
+        alias: None,
+        kind: Kind::Value("URI"),
+        values: Values::Listener,
+        default: Some("tcp://:8080"),
+        repeatable: true,
+        role: Role::Setting,
+        section: PROGRAM,
+        help: "socket",
+        long: "A socket to open, to keep open, and to hand to the program: the first as descriptor 3, the next as 4, and so on. \
+               `none`, alone, opens no socket: socketmaster is a plain init then, and HUP is forwarded.",
+        read: |draft, text| {
+            let none = text == "none";
+            let listen = &mut draft.reloadable.listen;
+            match (none, &mut draft.no_listener) {
+                (true, _) if !listen.is_empty() => return Err("none stands alone: no other socket beside it".to_owned()),
+                (_, true) => return Err("-listen=none stands alone: no other socket beside it".to_owned()),
+                (true, no_listener) => *no_listener = true,
+                (false, _) => listen.push(values::utf8(text)?.parse()?),
+            }
+            Ok(())
+        },
+    },
+    Opt {
+        name: "command",
+        alias: None,
+        kind: Kind::Value("PATH"),
+        values: Values::Program,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: PROGRAM,
+        help: "program to run",
+        long: "The program to run. A name without a slash is looked up in PATH at every start, so that a reload picks up a changed file or symlink. \
+               All words behind the options are its arguments; without `-command` the first of them is the program, \
+               as ENTRYPOINT and CMD of a Dockerfile put it together.",
+        read: |draft, text| {
+            draft.command = Some(values::not_empty(text)?.to_owned());
+            Ok(())
+        },
+    },
+    Opt {
+        name: "dir",
+        alias: None,
+        kind: Kind::Value("PATH"),
+        values: Values::Directory,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: PROGRAM,
+        help: "working directory",
+        long: "The working directory of workers, resolved anew at each start: a symlink to the current release, as Capistrano keeps one, is followed by a reload. \
+               It is entered as root or as the user of `-user`, whoever may. Unless given it is the directory that socketmaster was started in.",
+        read: |draft, text| {
+            draft.reloadable.dir = Some(values::not_empty(text)?.into());
+            Ok(())
+        },
+    },
+    Opt {
+        name: "user",
+        alias: None,
+        kind: Kind::Value("LOGIN"),
+        values: Values::User,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: PROGRAM,
+        help: "user of the workers",
+        long: "Run workers as this user: `LOGIN`, `UID`, `LOGIN:GROUP` or `UID:GID`. Needs root, unless socketmaster \
+               is that user already; the sockets are opened before. A user in the passwd file gets its supplementary groups, and HOME, USER, LOGNAME and SHELL. \
+               A plain number needs no entry there: HOME is `/` then.",
+        read: |draft, text| {
+            draft.reloadable.user = Some(UserSpec::parse(values::utf8(text)?)?);
+            Ok(())
+        },
+    },
+    Opt {
+        name: "start",
+        alias: None,
+        kind: Kind::Value("MILLIS"),
+        values: Values::Anything,
+        default: Some("3000"),
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "time to trust",
+        long: "How many milliseconds a new generation must live before it is trusted and the old one is told to stop. \
+               If it ends earlier the reload has failed and the old one stays. 0: it is trusted as soon as it runs.",
+        read: |draft, text| {
+            draft.reloadable.policy.trust = Trust::Lived(values::millis(text)?);
+            Ok(())
+        },
+    },
+    Opt {
+        name: "stop-signal",
+        alias: None,
+        kind: Kind::Value("SIG"),
+        values: Values::Signal,
+        default: Some("TERM"),
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "stop signal",
+        long: "The signal that tells a worker to stop: the workers of an old generation, and all workers when socketmaster itself gets SIGTERM. \
+               A name with or without SIG, or a number. nginx and php-fpm want `QUIT`. A second SIGTERM is forwarded as it is.",
+        read: |draft, text| {
+            draft.reloadable.policy.stop_signal = signal_rules::read_stop_signal(values::utf8(text)?)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "stop-timeout",
+        alias: None,
+        kind: Kind::Value("MILLIS"),
+        values: Values::Anything,
+        default: Some("0"),
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "then KILL",
+        long: "After how many milliseconds a worker that was told to stop, and is still there, gets KILL. 0: never, it may finish its work however long that takes.",
+        read: |draft, text| {
+            draft.reloadable.policy.stop_timeout = Some(values::millis(text)?).filter(|wait| !wait.is_zero());
+            Ok(())
+        },
+    },
+    Opt {
+        name: "signal",
+        alias: None,
+        kind: Kind::Value("SIG:DO"),
+        values: Values::SignalRule,
+        default: None,
+        repeatable: true,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "change what SIG does",
+        long: "What socketmaster does at a signal: `reload`; `stop`, which tells the workers with `-stop-signal`; `ignore`; `forward`; or the name of the signal to send instead. \
+               For TERM, INT and QUIT the name of another signal is still a stop, and `forward` or the signal's own name is none: `INT:TERM` makes Ctrl-C a graceful stop, \
+               and `QUIT:forward` makes Java print its threads. `USR1:reload` adds a way to reload, `HUP:forward` leaves HUP to a program that reloads by itself. \
+               The signal STOP is written `SIGSTOP` here. KILL, STOP and CHLD cannot be changed.",
+        read: |draft, text| {
+            draft.signal_rules.push(signal_rules::read_rule(values::utf8(text)?)?);
+            Ok(())
+        },
+    },
+    Opt {
+        name: "group",
+        alias: None,
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "signal whole groups",
+        long: "Signals go to a worker's whole process group and not to its first process alone, as `tini -g` does it: for shell scripts, which pass nothing on.",
+        read: |draft, text| {
+            draft.reloadable.policy.group = values::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "ok",
+        alias: None,
+        kind: Kind::Value("STATUS,..."),
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "statuses that mean 0",
+        long: "Exit statuses of the program that socketmaster reports as 0, like `tini -e`. A program that TERM has ended counts as 143, and so does Java after a clean stop: `-ok=143`.",
+        read: |draft, text| {
+            draft.reloadable.policy.ok = values::statuses(text)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "handoff",
+        alias: None,
+        kind: Kind::Value("LIST"),
+        values: Values::Protocols,
+        default: Some("einhorn-fds,systemd,server-starter"),
+        repeatable: false,
+        role: Role::Setting,
+        section: WORKERS,
+        help: "protocols, or none",
+        long: "Which variables tell workers about their sockets: a list, separated by commas, of `einhorn-fds` (Stripe's einhorn, and the first socketmaster), \
+               `systemd` (socket activation) and `server-starter` (Perl's Server::Starter), or `none`.",
+        read: |draft, text| {
+            draft.reloadable.handoff = Protocols::parse(values::utf8(text)?)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "env",
+        alias: None,
+        kind: Kind::Value("KEY=TEMPLATE"),
+        values: Values::Anything,
+        default: None,
+        repeatable: true,
+        role: Role::Setting,
+        section: WORKERS,
+        help: "variable to add",
+        long: "A further variable for workers, for programs with a way of their own: `NGINX={fd};` for nginx, `FPM_SOCKETS={host}:{port}={fd}` for php-fpm, \
+               `PUMA_INHERIT_0={fd}:{uri}` for Puma. It wins over a variable of the same name from elsewhere.",
+        read: |draft, text| {
+            // The listeners come earlier in this table, so they are known.
+            let variable = values::variable(text, &draft.reloadable.listen)?;
+            draft.reloadable.env.push(variable);
+            Ok(())
+        },
+    },
+    Opt {
+        name: "prefix",
+        alias: None,
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: OUTPUT,
+        help: "[pid] before lines",
+        long: "Put `[pid]` and a blank before each line of the workers' output, and write both their stdout and stderr to stderr. \
+               A line of more than 1 MiB, with `-syslog` 8 KiB, goes on as several, the later ones behind `[pid]+`. \
+               Without this and `-syslog` workers write to socketmaster's own stdout and stderr, untouched.",
+        read: |draft, text| {
+            draft.prefix = values::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "syslog",
+        alias: None,
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: OUTPUT,
+        help: "log to syslog",
+        long: "Log to syslog and not to stderr, the workers' output too, each line with the worker's pid. With `-prefix` as well, syslog it is.",
+        read: |draft, text| {
+            draft.syslog = values::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "quiet",
+        alias: None,
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: OUTPUT,
+        help: "fewer log lines",
+        long: "Write only errors and warnings to the log. It cannot go together with `-verbose`.",
+        read: |draft, text| {
+            draft.quiet = values::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "verbose",
+        alias: None,
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: OUTPUT,
+        help: "more log lines",
+        long: "Write more to the log: details that help to find a fault. It cannot go together with `-quiet`.",
+        read: |draft, text| {
+            draft.verbose = values::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "control",
+        alias: None,
+        kind: Kind::Value("ADDR"),
+        values: Values::File,
+        default: None,
+        repeatable: false,
+        role: Role::SettingAndRequest,
+        section: CONTROL,
+        help: "control socket",
+        long: "The control socket: an absolute path, or an abstract name behind `@`. The master opens it, with mode 0600, and hears its own user and root; \
+               `-s` speaks to the master behind it.",
+        read: |draft, text| {
+            draft.fixed.control = Some(values::control_address(text)?);
+            Ok(())
+        },
+    },
+    Opt {
+        name: "pid-file",
+        alias: None,
+        kind: Kind::Value("PATH"),
+        values: Values::File,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: CONTROL,
+        help: "for the master's pid",
+        long: "Write the master's pid to this file as soon as the first generation serves. A reader sees the whole number or no file at all. \
+               The file is removed at the end, unless it holds another pid by then.",
+        read: |draft, text| {
+            draft.fixed.pid_file = Some(values::not_empty(text)?.into());
+            Ok(())
+        },
+    },
+    Opt {
+        name: "s",
+        alias: None,
+        kind: Kind::Value("VERB"),
+        values: Values::Verb,
+        default: None,
+        repeatable: false,
+        role: Role::Request,
+        section: CONTROL,
+        help: "reload, status, stop",
+        long: "Run nothing, but ask the master behind `-control`. `reload` waits until the new generation serves, and fails, with the reason, if it does not: a deploy can trust it. \
+               `status` shows generations, workers, listeners and the last reload. `stop` stops like TERM, and waits for the end.",
+        read: |draft, text| {
+            draft.request = Some(values::request(text)?);
+            Ok(())
+        },
+    },
+    Opt {
+        name: "json",
+        alias: None,
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Request,
+        section: CONTROL,
+        help: "answer as JSON",
+        long: "With `-s`, print the answer as the line of JSON that it is: `ok`, `text`, and with `status` all that there is to know.",
+        read: |draft, text| {
+            draft.json = values::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "help",
+        alias: Some("h"),
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Page(|typed| if typed == "--help" { help::everything() } else { help::screen() }),
+        section: ABOUT,
+        help: "--help: everything",
+        long: "`-help` and `-h` print one screen, `--help` prints everything.",
+        read: |_, text| values::switch(text).map(drop),
+    },
+    Opt {
+        name: "version",
+        alias: None,
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Page(|_| help::version()),
+        section: ABOUT,
+        help: "print the version",
+        long: "Print the version.",
+        read: |_, text| values::switch(text).map(drop),
+    },
+];
+
+impl Opt {
+    /// As it is typed: `-start=MILLIS`, `-syslog`.
+    pub fn usage(&self) -> String {
+        match self.kind {
+            Kind::Value(placeholder) => format!("-{}={placeholder}", self.name),
+            Kind::Switch => format!("-{}", self.name),
+        }
+    }
+
+    /// The variable that gives its value where the command line does not.
+    pub fn variable(&self) -> Option<String> {
+        let setting = matches!(self.role, Role::Setting | Role::SettingAndRequest);
+        setting.then(|| format!("{PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_")))
+    }
+}
+
+/// The option of that name or alias, written without dashes.
+pub fn find(name: &str) -> Option<&'static Opt> {
+    OPTIONS.iter().find(|opt| opt.name == name || opt.alias == Some(name))
+}
+
+/// A value for each option that is not its default, and one that is wrong: name, good, bad.
+#[cfg(test)]
+pub const SAMPLES: &[(&str, &str, &str)] = &[
+    ("listen", "tcp://:80", "tcp://:http"),
+    ("command", "other", ""),
+    ("dir", "/srv", ""),
+    ("user", "www", "www:"),
+    ("start", "1", "abc"),
+    ("stop-signal", "QUIT", "QIUT"),
+    ("stop-timeout", "1", "-1"),
+    ("signal", "USR1:reload", "USR1"),
+    ("group", "true", "yes"),
+    ("ok", "143", "256"),
+    ("handoff", "none", "nosuch"),
+    ("env", "A=b", "=b"),
+    ("prefix", "1", "2"),
+    ("syslog", "T", "on"),
+    ("quiet", "1", "very"),
+    ("verbose", "1", "very"),
+    ("control", "@sm", "sock"),
+    ("pid-file", "/run/pid", ""),
+    ("s", "status", "statsu"),
+    ("json", "false", "maybe"),
+    ("help", "false", "no"),
+    ("version", "false", "no"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_variables_are_unique_and_each_option_has_a_sample() {
+        for (index, opt) in OPTIONS.iter().enumerate() {
+            for other in &OPTIONS[..index] {
+                assert_ne!(opt.name, other.name);
+                assert!(opt.variable().is_none() || opt.variable() != other.variable());
+            }
+            assert_ne!(opt.variable().as_deref(), Some(ARGS_VARIABLE));
+            assert_eq!(find(opt.name).map(|found| found.name), Some(opt.name));
+            assert_eq!(SAMPLES.iter().filter(|(name, ..)| *name == opt.name).count(), 1, "{} has no sample", opt.name);
+        }
+    }
+
+    #[test]
+    fn names_are_lower_case_words_with_dashes() {
+        for opt in OPTIONS {
+            assert!(opt.name.split('-').all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase())), "{}", opt.name);
+        }
+    }
+
+    #[test]
+    fn a_section_is_in_one_piece() {
+        let mut sections: Vec<&str> = OPTIONS.iter().map(|opt| opt.section).collect();
+        sections.dedup();
+        for (index, section) in sections.iter().enumerate() {
+            assert!(!sections[..index].contains(section), "{section}");
+        }
+    }
+
+    #[test]
+    fn every_text_is_fit_to_print() {
+        for opt in OPTIONS {
+            assert!(!opt.help.ends_with('.') && !opt.help.contains('`'), "{}: {}", opt.name, opt.help);
+            assert!(opt.long.ends_with('.') && !opt.long.contains("  ") && !opt.long.contains('\n'), "{}: {}", opt.name, opt.long);
+            assert_eq!(opt.long.matches('`').count() % 2, 0, "{}", opt.long);
+        }
+    }
+
+    #[test]
+    fn a_switch_has_neither_default_nor_repetition_nor_values() {
+        for opt in OPTIONS.iter().filter(|opt| opt.kind == Kind::Switch) {
+            assert!(opt.default.is_none() && !opt.repeatable && opt.values == Values::Anything, "{}", opt.name);
+        }
+    }
+
+    #[test]
+    fn an_option_tells_its_usage_and_its_variable() {
+        let told = |name| find(name).map(|opt| (opt.usage(), opt.variable()));
+        assert_eq!(told("stop-timeout"), Some(("-stop-timeout=MILLIS".to_owned(), Some("SOCKETMASTER_STOP_TIMEOUT".to_owned()))));
+        assert_eq!(told("syslog"), Some(("-syslog".to_owned(), Some("SOCKETMASTER_SYSLOG".to_owned()))));
+        assert_eq!(told("h"), Some(("-help".to_owned(), None)));
+        assert_eq!(told("-start"), None);
+        assert_eq!(told(""), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! From the configuration to a running master: everything that may fail, in an order in which nothing has been opened when
+//! a name is wrong.
+
+use std::rc::Rc;
+
+use super::reload::{self, Prepared};
+use super::workers::Workers;
+use super::{FirstGeneration, Running, pid_file};
+use crate::config::listen_uri::Endpoint;
+use crate::config::{Config, Invocation, Output};
+use crate::control::server::Server;
+use crate::error::Error;
+use crate::listener::inherit;
+use crate::listener::inherit::Offered;
+use crate::listener::resolve::{Resolved, resolve};
+use crate::listener::set::ListenerSet;
+use crate::output::log::{Log, LogOptions};
+use crate::output::relay::Relay;
+use crate::supervisor::Supervisor;
+use crate::sys::errno::reason;
+use crate::sys::signal::{self, InheritedSignals, SignalFd};
+use crate::sys::stderr::NonblockingStderr;
+use crate::sys::stdio::StandardStreams;
+use crate::sys::{clock, fd, tty, wait};
+use crate::systemd::fdstore::{self, Storable};
+use crate::systemd::notify::ServiceManager;
+use crate::types::environment::{path_in, variable};
+use crate::types::level::Level;
+use crate::types::process::GenerationNumber;
+use crate::types::signal::Signal;
+use crate::types::socket_name::SocketName;
+use crate::worker::launch::StartDirectory;
+use crate::worker::program::{self, Place};
+
+/// Lines above this are cut: in a pipe, and in a datagram to syslog.
+const LONGEST_LINE: usize = 1024 * 1024;
+const LONGEST_SYSLOG_LINE: usize = 8 * 1024;
+
+/// What is to be logged as soon as there is a log.
+type Notes = Vec<String>;
+
+/// Starts the master: what comes back runs, and fails no more.
+pub(super) fn boot(
+    invocation: Invocation,
+    config: Config,
+    inherited_signals: InheritedSignals,
+) -> Result<(Running, FirstGeneration), Error> {
+    fd::fill_standard()?;
+    let begun = clock::now();
+    let Config { fixed, reloadable, warnings } = config;
+    let mut notes: Notes = warnings.iter().map(ToString::to_string).collect();
+    let mut streams = StandardStreams::found();
+    let pid_file_path = fixed.pid_file.as_deref().map(pid_file::check).transpose()?;
+
+    let rules = reloadable.signals.clone();
+    let policy = reloadable.policy.clone();
+    let plain_init = reload::is_plain_init(&reloadable, fixed.control.is_some());
+    let offered = if plain_init { Ok(Vec::new()) } else { inherit::offered(&invocation.environment, std::process::id()) };
+    let listen = inherit::expand(reloadable.listen.clone(), &offered)?;
+    reload::check_templates(&reloadable, &listen)?;
+    let prepared = reload::prepare(&invocation, reloadable, fixed.control.is_some())?;
+    check_program(&prepared)?;
+    let resolved = resolve(&listen)?;
+
+    let (mut listeners, service_manager) = match plain_init {
+        true => (ListenerSet::default(), None),
+        false => open_listeners(&invocation, resolved, &listen, &offered.unwrap_or_default(), &mut notes)?,
+    };
+    let control = match &fixed.control {
+        Some(address) => Some(Server::new(listeners.open_control(address)?, matches!(address, SocketName::Abstract(_)))),
+        None => None,
+    };
+    let signals = SignalFd::open()?;
+    // Every descriptor from 3 up that was inherited has been closed by now. The master itself moves to /, so that it holds
+    // no mount but that of the directory in which it was started.
+    let start_directory = Rc::new(StartDirectory::current());
+    let spec = prepared.spec(&start_directory, inherited_signals, streams.modes());
+    if start_directory.is_held() {
+        std::env::set_current_dir("/").map_err(|error| Error::cannot("enter", "/", reason(&error)))?;
+    }
+    wait::become_subreaper();
+    notes.extend(deaf_to(policy.stop_signal, &inherited_signals));
+    let mut log = Log::new(LogOptions {
+        to_syslog: fixed.output == Output::Syslog,
+        to_journal: variable(&invocation.environment, "JOURNAL_STREAM").is_some_and(NonblockingStderr::is_the_journal),
+        verbosity: fixed.verbosity,
+    });
+    // After the log, which opens standard error once more: it may need a right that the new owner has.
+    if let Some(identity) = &spec.identity {
+        streams.give_pipes_to(identity.uid);
+    }
+    for note in notes {
+        log.note(Level::Warning, note);
+    }
+    let relay = match fixed.output {
+        Output::Untouched => None,
+        Output::Prefixed => Some(Relay::new(LONGEST_LINE)),
+        Output::Syslog => Some(Relay::new(LONGEST_SYSLOG_LINE)),
+    };
+    let terminal = tty::role();
+    let running = Running {
+        invocation,
+        inherited_signals,
+        start_directory,
+        streams,
+        supervisor: Supervisor::new(terminal),
+        workers: Workers::default(),
+        listeners,
+        rules,
+        next_rules: None,
+        signals,
+        log,
+        relay,
+        terminal,
+        terminal_given: false,
+        service_manager,
+        control,
+        pid_file_path,
+        pid_file: None,
+        begun,
+        last_reload: None,
+        end: None,
+    };
+    Ok((running, FirstGeneration { spec: Rc::new(spec), policy }))
+}
+
+/// Refuses a program that could not be started, for a reason that can be seen before anything is opened.
+fn check_program(prepared: &Prepared) -> Result<(), Error> {
+    let environment = prepared.environment.of(GenerationNumber::FIRST, &[]);
+    let here = Place { base: None, directory: prepared.directory.as_deref() };
+    program::check(&prepared.command, path_in(&environment), here)
+}
+
+/// Opens what is not kept open already, by a parent, a socket unit, or the service manager's store.
+fn open_listeners(
+    invocation: &Invocation,
+    resolved: Vec<Resolved>,
+    listen: &[Endpoint],
+    offered: &[Offered],
+    notes: &mut Notes,
+) -> Result<(ListenerSet, Option<ServiceManager>), Error> {
+    let environment = &invocation.environment;
+    let stored = inherit::stored(&resolved, offered);
+    if let Err(error) = fdstore::remove(&inherit::left_over(offered, &stored), environment) {
+        notes.push(format!("cannot remove old listeners from the descriptor store: {}", reason(&error)));
+    }
+    let mut listeners = ListenerSet::boot(resolved, &stored, offered)?;
+    // From here on what is opened stays open: all that was inherited has been closed.
+    let manager = ServiceManager::find(environment)
+        .and_then(|found| found.map_err(|error| notes.push(format!("cannot reach the service manager: {}", reason(&error)))).ok());
+    if let Some(manager) = &manager {
+        let storable = listeners.storable().map(|(name, held, fd)| Storable { name, address: held.address().to_string(), fd });
+        let (kept, failure) = fdstore::keep(&storable.collect::<Vec<_>>(), manager, fdstore::room(environment));
+        listeners.leave_paths(kept);
+        notes.extend(failure);
+    }
+    let untaken = inherit::untaken(listen, offered).into_iter();
+    notes.extend(
+        untaken.map(|name| format!("a socket unit offers a socket named {name}, and no listener takes it: -listen=systemd:{name} would")),
+    );
+    Ok((listeners, manager))
+}
+
+/// Says so where workers will not hear the signal that tells them to stop.
+fn deaf_to(stop_signal: Signal, inherited: &InheritedSignals) -> Option<String> {
+    let how = match (inherited.blocks(stop_signal), signal::is_ignored(stop_signal)) {
+        (true, _) => "blocked",
+        (false, true) => "ignored",
+        (false, false) => return None,
+    };
+    Some(format!("{stop_signal} is {how} in the process that started socketmaster; workers inherit that and may not hear it as a stop"))
+}

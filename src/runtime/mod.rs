@@ -1,0 +1,333 @@
+//! The master as it runs: one thread, one loop, one place that waits.
+//!
+//! `boot` does everything that may fail and makes a [`Running`]. None of its methods returns an error: from then on a
+//! failure is an event or a log line. `sources` waits, `perform` does what the supervisor wants done, `reload` reads the
+//! configuration again.
+
+mod boot;
+mod perform;
+pub mod pid_file;
+mod reload;
+mod sources;
+mod workers;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::signal_rules::{SignalAction, SignalTable};
+use crate::config::{Config, Invocation};
+use crate::control::protocol::Answer;
+use crate::control::server::{Call, Server};
+use crate::control::status::{LastReload as LastReloadSeen, ListenerSeen, Snapshot, State, WorkerSeen};
+use crate::error::Error;
+use crate::listener::set::{HeldSocket, ListenerSet};
+use crate::output::log::Log;
+use crate::output::relay::Relay;
+use crate::supervisor::{Event, Generation, Phase, Supervisor, Worker};
+use crate::sys::errno::reason;
+use crate::sys::poll::{Interest, Wait};
+use crate::sys::signal::{InheritedSignals, Received, SignalFd};
+use crate::sys::stdio::StandardStreams;
+use crate::sys::wait::Change;
+use crate::sys::{clock, reserve, signal, tty, wait};
+use crate::systemd::notify::ServiceManager;
+use crate::types::level::Level;
+use crate::types::process::GenerationNumber;
+use crate::types::request::{CallerId, Request, Verb};
+use crate::types::settings::{Policy, Terminal};
+use crate::types::signal::Signal;
+use crate::types::time::Instant;
+use crate::worker::launch::{LaunchSpec, StartDirectory};
+use pid_file::PidFile;
+use workers::Workers;
+
+/// How long a log that nobody reads may hold up the end, counted anew whenever it takes something.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Runs the program until its end; the status to exit with. `invocation` is what `config` was loaded from, and what a
+/// reload loads again.
+pub fn run(invocation: Invocation, config: Config, signals: InheritedSignals) -> Result<u8, Error> {
+    let (running, first) = boot::boot(invocation, config, signals)?;
+    Ok(running.live(first))
+}
+
+/// The master after its start. Nothing here may fail any more.
+struct Running {
+    invocation: Invocation,
+    inherited_signals: InheritedSignals,
+    start_directory: Rc<StartDirectory>,
+    streams: StandardStreams,
+    supervisor: Supervisor,
+    workers: Workers,
+    listeners: ListenerSet,
+    /// What signals mean; that of the generation that serves.
+    rules: SignalTable,
+    /// What they will mean when the reload under way has succeeded.
+    next_rules: Option<SignalTable>,
+    signals: SignalFd,
+    log: Log,
+    relay: Option<Relay>,
+    terminal: Terminal,
+    /// A worker's process group has been made the foreground group of a shell's terminal.
+    terminal_given: bool,
+    service_manager: Option<ServiceManager>,
+    control: Option<Server>,
+    pid_file_path: Option<PathBuf>,
+    pid_file: Option<PidFile>,
+    begun: Instant,
+    last_reload: Option<LastReload>,
+    end: Option<End>,
+}
+
+/// How the last reload ended, and when.
+struct LastReload {
+    ended: Instant,
+    ok: bool,
+    text: String,
+}
+
+/// There is nothing left to wait for.
+struct End {
+    status: u8,
+    /// They wait for the end.
+    callers: Vec<CallerId>,
+}
+
+impl Running {
+    fn live(mut self, first: FirstGeneration) -> u8 {
+        for listener in self.listeners.infos() {
+            self.log.note(Level::Notice, format_args!("listening on {} (fd {})", listener.uri, listener.fd));
+        }
+        self.workers.lay_down(GenerationNumber::FIRST, first.spec);
+        self.tell(Event::Boot { policy: first.policy });
+        // Whether there may be somebody to reap: a SIGCHLD says so, but not of those whom the program before this has left.
+        let mut changed = true;
+        loop {
+            if let Some(end) = self.end.take() {
+                return self.finish(end);
+            }
+            // One death at a time: as soon as a pid is reaped the kernel may give it to another process, so all that follows
+            // from one is done before the next.
+            if changed {
+                match wait::next_change() {
+                    Some(change) => self.child_changed(change),
+                    None => changed = false,
+                }
+                continue;
+            }
+            self.flush();
+            let received = match self.next_call() {
+                Some(call) => {
+                    self.obey(call);
+                    // However much is asked for, signals are heard in between.
+                    if self.end.is_none() { self.signals.next() } else { None }
+                }
+                None => self.wait(),
+            };
+            match received {
+                Some(received) => {
+                    changed = received.signal == Signal::CHLD;
+                    self.signal_came(received);
+                }
+                None => self.time_passes(),
+            }
+        }
+    }
+
+    /// Writes what can be written, so that whoever waits for an answer finds in log and status what it is about.
+    fn flush(&mut self) {
+        if let Some(notice) = reserve::notice() {
+            self.log.note(Level::Error, notice);
+        }
+        self.log.flush();
+        if let Some(Err(error)) = self.service_manager.as_mut().map(ServiceManager::flush) {
+            self.log.note(Level::Warning, format_args!("cannot tell the service manager: {}", reason(&error)));
+        }
+        if let Some(control) = &mut self.control {
+            control.flush();
+            if let Some(note) = control.next_note() {
+                self.log.note(Level::Warning, note);
+            }
+        }
+        self.log.flush();
+    }
+
+    // ---- what comes
+
+    fn child_changed(&mut self, change: Change) {
+        match change {
+            Change::Exited(pid, status) => {
+                self.workers.reaped(pid);
+                let Some(id) = self.workers.id(pid) else {
+                    // An orphan: perhaps it was the last of a worker's group.
+                    return self.look_at_groups();
+                };
+                // Whether its program was executed is known by now, and comes first.
+                self.start_progressed(id);
+                let Some(id) = self.workers.id(pid) else { return };
+                if let Some(relay) = &mut self.relay {
+                    relay.drain(pid, &mut self.log);
+                }
+                let group_left = signal::group_exists(pid);
+                if !group_left {
+                    self.workers.remove(id);
+                }
+                self.tell(Event::Exited { id, status, group_left });
+                // Without -group nobody waits for the rest of a group.
+                if self.supervisor.leaderless().all(|(known, _)| known != id) {
+                    self.workers.remove(id);
+                }
+            }
+            Change::Suspended(pid, signal) => {
+                if let Some(id) = self.workers.id(pid) {
+                    let terminal_is_ours = self.terminal == Terminal::Job && tty::is_ours();
+                    self.tell(Event::Suspended { id, signal, terminal_is_ours });
+                }
+            }
+            Change::Continued(pid) => {
+                if let Some(id) = self.workers.id(pid) {
+                    self.tell(Event::Continued { id });
+                }
+            }
+        }
+    }
+
+    fn look_at_groups(&mut self) {
+        let gone: Vec<_> = self.supervisor.leaderless().filter(|(_, pid)| !signal::group_exists(*pid)).map(|(id, _)| id).collect();
+        for id in gone {
+            self.workers.remove(id);
+            self.tell(Event::GroupGone { id });
+        }
+    }
+
+    fn signal_came(&mut self, received: Received) {
+        let Received { signal, by_kernel, by_itself } = received;
+        let hangup = signal == Signal::HUP && by_kernel;
+        let request = match self.rules.action(signal) {
+            // nohup(1): the terminal may go.
+            _ if hangup && signal::is_ignored(Signal::HUP) => return,
+            SignalAction::Reap | SignalAction::Ignore => return,
+            // The SIGPIPE of the master's own write, say.
+            SignalAction::Forward(_) | SignalAction::JobControl if by_itself => return,
+            SignalAction::Request(Request::Reload) if hangup => Request::Stop { with: None, again: None },
+            SignalAction::Request(request) => request,
+            SignalAction::Forward(signal) => Request::Forward(signal),
+            SignalAction::JobControl if by_kernel => Request::Suspend(signal),
+            SignalAction::JobControl => Request::Forward(signal),
+            SignalAction::Continue => Request::Resume(signal),
+        };
+        self.tell(Event::Requested { request, caller: None });
+    }
+
+    fn next_call(&mut self) -> Option<Call> {
+        while let Some(caller) = self.control.as_mut().and_then(Server::next_departure) {
+            self.tell(Event::CallerLeft { caller });
+        }
+        self.control.as_mut().and_then(Server::next_call)
+    }
+
+    /// Does what was asked for at the control socket.
+    fn obey(&mut self, call: Call) {
+        let Call { caller, peer, verb } = call;
+        let (request, what) = match verb {
+            Verb::Status => {
+                let line = self.snapshot().report().line();
+                if let Some(control) = &mut self.control {
+                    control.answer(caller, &line);
+                }
+                return;
+            }
+            Verb::Reload => (Request::Reload, "reload"),
+            Verb::Stop => (self.rules.stop(), "stop"),
+        };
+        if self.supervisor.phase() != Phase::Stopping || verb == Verb::Stop {
+            self.log.note(Level::Notice, format_args!("told to {what} by pid {}, uid {}", peer.pid, peer.uid));
+        }
+        self.tell(Event::Requested { request, caller: Some(caller) });
+    }
+
+    fn paths_changed(&mut self) {
+        for note in self.listeners.paths_changed() {
+            self.log.note(Level::Warning, note);
+        }
+    }
+
+    // ---- how things are
+
+    fn snapshot(&self) -> Snapshot {
+        let now = clock::now();
+        let seen = |generation: &Generation, worker: &Worker| {
+            Some(WorkerSeen {
+                pid: worker.pid().or_else(|| self.workers.pid(worker.id))?,
+                generation: generation.number,
+                role: generation.role,
+                age: now.since(worker.started),
+                told: worker.stop.as_ref().map(|stop| (stop.signal, now.since(stop.at))),
+            })
+        };
+        let generations = self.supervisor.generations().iter();
+        Snapshot {
+            pid: std::process::id(),
+            uptime: now.since(self.begun),
+            state: match self.supervisor.phase() {
+                Phase::Starting => State::Starting,
+                Phase::Serving => State::Serving,
+                Phase::RollingOver(_) => State::Reloading,
+                Phase::Stopping => State::Stopping,
+                Phase::Ended => State::Ended,
+            },
+            newest: self.supervisor.newest(),
+            workers: generations
+                .flat_map(|generation| generation.workers.iter().filter_map(move |worker| seen(generation, worker)))
+                .collect(),
+            listeners: self.listeners.sockets().iter().filter(|socket| socket.held().is_some()).map(listener_seen).collect(),
+            last_reload: self.last_reload.as_ref().map(|last| LastReloadSeen {
+                ok: last.ok,
+                text: last.text.clone(),
+                ago: now.since(last.ended),
+            }),
+        }
+    }
+
+    // ---- the end
+
+    /// Writes what is left, unless nobody reads it, and removes what was made before whoever waits for the end hears of it.
+    fn finish(mut self, end: End) -> u8 {
+        if let Some(relay) = &mut self.relay {
+            relay.drain_all(&mut self.log);
+        }
+        loop {
+            self.log.flush();
+            let Some(log) = self.log.blocked_on() else { break };
+            let mut wait = Wait::default();
+            wait.add(log, Interest::Writable);
+            if !wait.ready(Some(LAST_WORDS)).contains(&true) {
+                break;
+            }
+        }
+        self.flush();
+        if self.terminal_given {
+            // A script that started the master goes on in the foreground.
+            tty::take_back();
+        }
+        let Running { listeners, control, pid_file, streams, .. } = self;
+        drop((listeners, pid_file, streams));
+        if let Some(control) = control {
+            let line = Answer::ok(format!("ended with status {}", end.status)).line();
+            control.end(end.callers.into_iter().map(|caller| (caller, line.clone())));
+        }
+        end.status
+    }
+}
+
+/// What the first generation is started from and judged by.
+struct FirstGeneration {
+    spec: Rc<LaunchSpec>,
+    policy: Policy,
+}
+
+fn listener_seen(socket: &HeldSocket) -> ListenerSeen {
+    let listener = socket.listener();
+    ListenerSeen { fd: listener.fd, uri: listener.uri.clone(), name: listener.name.clone(), queue: None }
+}

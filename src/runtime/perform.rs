@@ -1,0 +1,262 @@
+//! What the supervisor wants done is done here, and what follows from it is told.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+
+use super::{End, LastReload, Running};
+use crate::control::protocol::Answer;
+use crate::supervisor::{Action, Event, Importance, Lifecycle, Message, Program, Reply};
+use crate::sys::errno::reason;
+use crate::sys::{clock, fd, proc, signal, tty, wait};
+use crate::types::level::Level;
+use crate::types::one_line::OneLine;
+use crate::types::process::{GenerationNumber, SpawnError, WorkerId};
+use crate::types::request::CallerId;
+use crate::types::settings::Terminal;
+use crate::types::signal::Signal;
+use crate::worker::launch::{Launched, Progress, Start};
+
+/// So many leftover processes are named; more only fill the log.
+const MOST_NAMED: usize = 10;
+
+impl Running {
+    /// Tells the supervisor, and does what it wants done, and what follows from that.
+    pub(super) fn tell(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for action in self.supervisor.handle(event, clock::now()) {
+                events.extend(self.perform(action));
+            }
+        }
+        self.publish_status();
+    }
+
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Load { generation } => Some(self.load(generation)),
+            Action::Spawn { id, what: Program::Worker { generation, .. } } => self.spawn(id, generation),
+            Action::Signal { id, signal, group } => {
+                self.signal_worker(id, signal, group);
+                None
+            }
+            Action::Kill { id } => Some(self.kill(id)),
+            Action::Continue { id } => {
+                self.signal_worker(id, Signal::CONT, true);
+                None
+            }
+            Action::Foreground { id } => {
+                self.give_terminal_to(id);
+                None
+            }
+            Action::SuspendMaster => {
+                self.suspend();
+                None
+            }
+            Action::CloseListeners => {
+                self.listeners.close(!self.supervisor.generations().is_empty());
+                None
+            }
+            Action::Forget { generation } => {
+                self.workers.forget(generation);
+                None
+            }
+            Action::Answer { caller, reply } => {
+                self.answer(caller, &reply);
+                None
+            }
+            Action::Log(message) => {
+                self.log.note(level(&message), message);
+                None
+            }
+            Action::Announce(turn) => {
+                self.announce(&turn);
+                None
+            }
+            Action::ReportLeftovers { quick } => {
+                self.report_leftovers(quick);
+                None
+            }
+            Action::Exit { status, callers } => {
+                self.end = Some(End { status, callers });
+                None
+            }
+        }
+    }
+
+    // ---- starts
+
+    fn spawn(&mut self, id: WorkerId, generation: GenerationNumber) -> Option<Event> {
+        match self.launch(generation) {
+            Ok(launched) => {
+                self.workers.add(id, launched);
+                None
+            }
+            Err(error) => Some(Event::SpawnFailed { id, error }),
+        }
+    }
+
+    fn launch(&mut self, generation: GenerationNumber) -> Result<Launched, SpawnError> {
+        let own = |cause: &str| SpawnError { status: 1, cause: cause.to_owned() };
+        let Some(spec) = self.workers.spec(generation) else { return Err(own("nothing is known of this generation")) };
+        let infos = self.listeners.infos();
+        let listeners: Vec<_> = self.listeners.descriptors().collect();
+        // The first process takes the terminal before its program runs, which may read it at once.
+        let foreground = self.terminal == Terminal::Leader && generation == GenerationNumber::FIRST;
+        let start = Start { generation, listeners: &listeners, infos: &infos, output: None, foreground };
+        match &mut self.relay {
+            None => spec.launch(&start),
+            Some(relay) => {
+                let pipe = || fd::pipe().map_err(|error| own(&format!("cannot open a pipe for the output: {}", cause(&error))));
+                let ((out, out_of_worker), (err, err_of_worker)) = (pipe()?, pipe()?);
+                let output = Some((out_of_worker.as_fd(), err_of_worker.as_fd()));
+                let launched = spec.launch(&Start { output, ..start })?;
+                relay.follow(launched.pid(), out);
+                relay.follow(launched.pid(), err);
+                Ok(launched)
+            }
+        }
+    }
+
+    /// It may be known whether this worker's program could be executed.
+    pub(super) fn start_progressed(&mut self, id: WorkerId) {
+        let (Some(progress), Some(pid)) = (self.workers.progress(id), self.workers.pid(id)) else { return };
+        match progress {
+            Progress::Pending => {}
+            Progress::Executed => self.tell(Event::Spawned { id, pid }),
+            Progress::Failed(error) => {
+                self.workers.give_up(id);
+                self.tell(Event::SpawnFailed { id, error });
+            }
+        }
+    }
+
+    // ---- signals
+
+    fn signal_worker(&mut self, id: WorkerId, signal: Signal, group: bool) {
+        let Some(pid) = self.workers.pid(id) else { return };
+        let sent = if group { signal::send_to_group(pid, signal) } else { signal::send(pid, signal) };
+        if let Err(error) = sent {
+            self.log.note(Level::Warning, format_args!("cannot send {signal} to pid {pid}: {}", cause(&error)));
+        }
+    }
+
+    /// By its pid and by its group: it may have joined another.
+    fn kill(&mut self, id: WorkerId) -> Event {
+        let Some(pid) = self.workers.pid(id) else { return Event::Killed { id } };
+        let to_group = signal::send_to_group(pid, Signal::KILL);
+        match (signal::send(pid, Signal::KILL), to_group) {
+            (Ok(()), _) | (_, Ok(())) => Event::Killed { id },
+            // It is gone: its death is reported next.
+            (Err(error), _) if signal::is_gone(&error) => Event::Killed { id },
+            (Err(error), _) => Event::KillFailed { id, cause: OneLine::from(cause(&error)) },
+        }
+    }
+
+    // ---- the terminal
+
+    fn give_terminal_to(&mut self, id: WorkerId) {
+        let Some(pid) = self.workers.pid(id) else { return };
+        let may_be_given = match self.terminal {
+            Terminal::None => false,
+            Terminal::Leader => true,
+            // A shell may have put the job into the background.
+            Terminal::Job => tty::is_ours() || tty::foreground().is_some_and(|group| self.workers.leads(group)),
+        };
+        if may_be_given {
+            tty::give_to(pid);
+            self.terminal_given |= self.terminal == Terminal::Job;
+        }
+        // As a shell's fg does it: whoever wanted to read the terminal before it was its own has been suspended.
+        self.signal_worker(id, Signal::CONT, true);
+    }
+
+    fn suspend(&mut self) {
+        self.log.flush();
+        if self.terminal == Terminal::Job && !tty::is_ours() {
+            // The terminal has suspended the worker's group alone; the rest of the job, a script perhaps, is to follow.
+            signal::suspend_own_group();
+        }
+        signal::suspend_oneself();
+    }
+
+    // ---- those who look on
+
+    fn answer(&mut self, caller: CallerId, reply: &Reply) {
+        let answer = match reply {
+            Reply::Reloaded(reloaded) => Answer::ok(reloaded.to_string()),
+            Reply::ReloadFailed(failed) => Answer::failed(OneLine::from(failed.to_string()).to_string()),
+            Reply::Stopping => Answer::failed(Message::ReloadRefused.to_string()),
+        };
+        if let Some(control) = &mut self.control {
+            control.answer(caller, &answer.line());
+        }
+    }
+
+    fn announce(&mut self, turn: &Lifecycle) {
+        match turn {
+            Lifecycle::Serving => self.serves(),
+            Lifecycle::ReloadBegun { .. } | Lifecycle::Stopping => {}
+            Lifecycle::ReloadEnded { generation, outcome } => {
+                let text = outcome.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+                self.last_reload = Some(LastReload { ended: clock::now(), ok: outcome.is_ok(), text });
+                self.reload_ended(*generation, outcome.is_ok());
+            }
+        }
+        if self.service_manager.is_some() {
+            let line = self.snapshot().line();
+            if let Some(manager) = &mut self.service_manager {
+                match turn {
+                    // systemd knows no reload that has failed: it is over, and the status says how.
+                    Lifecycle::Serving | Lifecycle::ReloadEnded { .. } => manager.ready(line),
+                    Lifecycle::ReloadBegun { .. } => manager.reloading(clock::now(), line),
+                    Lifecycle::Stopping => manager.stopping(line),
+                }
+            }
+        }
+    }
+
+    fn publish_status(&mut self) {
+        if self.service_manager.is_some() {
+            let line = self.snapshot().line();
+            if let Some(manager) = &mut self.service_manager {
+                manager.status(line);
+            }
+        }
+    }
+
+    // ---- the end
+
+    fn report_leftovers(&mut self, quick: bool) {
+        const STAY: &str = "a program must stay in the foreground (nginx: daemon off;)";
+        if wait::has_children() {
+            let left: Vec<String> = proc::children(MOST_NAMED)
+                .into_iter()
+                .filter(|process| !self.workers.knows(process.pid))
+                .map(|process| format!("{} ({})", process.pid, process.name))
+                .collect();
+            if !left.is_empty() {
+                self.log.note(Level::Warning, format_args!("processes that the program started are left: {}; {STAY}", left.join(", ")));
+                return;
+            }
+        }
+        if quick && !self.listeners.is_empty() {
+            self.log.note(Level::Warning, format_args!("the program has exited with status 0 at once; {STAY}"));
+        }
+    }
+}
+
+fn level(message: &Message) -> Level {
+    match message.importance() {
+        Importance::Failure => Level::Error,
+        Importance::Problem => Level::Warning,
+        Importance::Normal => Level::Notice,
+    }
+}
+
+fn cause(error: &std::io::Error) -> String {
+    let cause = reason(error);
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => format!("{cause}; another user's process needs CAP_KILL"),
+        _ => cause,
+    }
+}

@@ -1,0 +1,121 @@
+//! What a generation is started from: made at the start, and made again from the same invocation at each reload.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::Running;
+use super::pid_file::PidFile;
+use crate::config::listen_uri::Endpoint;
+use crate::config::signal_rules::{SignalAction, SignalTable};
+use crate::config::{self, Command, Invocation, Reloadable};
+use crate::error::Error;
+use crate::supervisor::Event;
+use crate::sys::signal::InheritedSignals;
+use crate::sys::stdio::BlockingModes;
+use crate::types::level::Level;
+use crate::types::one_line::OneLine;
+use crate::types::process::GenerationNumber;
+use crate::types::request::Request;
+use crate::types::settings::Policy;
+use crate::types::signal::Signal;
+use crate::worker::environment::{EnvironmentRecipe, ManagerVariables};
+use crate::worker::identity::Identity;
+use crate::worker::launch::{Directory, LaunchSpec, StartDirectory};
+
+/// What workers are started from by a configuration, with every name looked up and nothing opened yet.
+pub(super) struct Prepared {
+    pub command: OsString,
+    args: Vec<OsString>,
+    pub directory: Option<PathBuf>,
+    identity: Option<Identity>,
+    pub environment: EnvironmentRecipe,
+}
+
+/// Looks up what workers need. `controlled`: there is a control socket, by which a reload may be asked for.
+pub(super) fn prepare(invocation: &Invocation, reloadable: Reloadable, controlled: bool) -> Result<Prepared, Error> {
+    let identity = reloadable.user.as_ref().map(Identity::look_up).transpose()?;
+    let manager = match is_plain_init(&reloadable, controlled) {
+        true => ManagerVariables::PassOn { master: std::process::id() },
+        false => ManagerVariables::Remove,
+    };
+    let environment = EnvironmentRecipe::new(
+        invocation.environment.iter().cloned(),
+        manager,
+        identity.as_ref().map(|identity| identity.environment.as_slice()),
+        reloadable.handoff,
+        reloadable.env,
+    );
+    Ok(Prepared { command: reloadable.command, args: reloadable.args, directory: reloadable.dir, identity, environment })
+}
+
+impl Prepared {
+    pub(super) fn spec(self, start: &Rc<StartDirectory>, signals: InheritedSignals, modes: BlockingModes) -> LaunchSpec {
+        let Prepared { command, args, directory, identity, environment } = self;
+        LaunchSpec { command, args, directory: Directory::new(start, directory), identity, environment, signals, modes }
+    }
+}
+
+/// Whether the master is a plain init, which is transparent: what a service manager says is meant for the program, and the
+/// master itself says nothing upward.
+pub(super) fn is_plain_init(reloadable: &Reloadable, controlled: bool) -> bool {
+    let reloads = || Signal::all().any(|signal| reloadable.signals.action(signal) == SignalAction::Request(Request::Reload));
+    reloadable.listen.is_empty() && !controlled && !reloads()
+}
+
+/// Refuses a template that names a listener which the service manager was to offer and does not.
+pub(super) fn check_templates(reloadable: &Reloadable, listen: &[Endpoint]) -> Result<(), Error> {
+    let missing = reloadable.env.iter().find_map(|(key, template)| Some((key, template.missing_name(listen)?)));
+    missing.map_or(Ok(()), |(key, name)| {
+        let cause = format!("no socket unit offers a socket named {name}");
+        Err(Error::cannot("fill in", format!("-env={}", key.display()), cause))
+    })
+}
+
+impl Running {
+    /// Reads the configuration again, for this generation.
+    pub(super) fn load(&mut self, generation: GenerationNumber) -> Event {
+        match self.load_again() {
+            Ok((spec, policy, rules)) => {
+                if let Some(identity) = &spec.identity {
+                    self.streams.give_pipes_to(identity.uid);
+                }
+                self.workers.lay_down(generation, Rc::new(spec));
+                self.next_rules = Some(rules);
+                Event::Loaded { policy }
+            }
+            Err(error) => Event::LoadFailed { cause: OneLine::from(error.to_string()) },
+        }
+    }
+
+    fn load_again(&self) -> Result<(LaunchSpec, Policy, SignalTable), Error> {
+        let Command::Run(config) = config::load(&self.invocation)? else {
+            return Err(Error::usage("the command line no longer asks for a program to run"));
+        };
+        let reloadable = config.reloadable;
+        let (policy, rules) = (reloadable.policy.clone(), reloadable.signals.clone());
+        let prepared = prepare(&self.invocation, reloadable, self.control.is_some())?;
+        Ok((prepared.spec(&self.start_directory, self.inherited_signals, self.streams.modes()), policy, rules))
+    }
+
+    /// The first generation serves.
+    pub(super) fn serves(&mut self) {
+        if let Some(path) = &self.pid_file_path {
+            match PidFile::write(path) {
+                Ok(file) => self.pid_file = Some(file),
+                Err(error) => self.log.note(Level::Error, error),
+            }
+        }
+    }
+
+    /// The rules of a generation hold for the master once it serves.
+    pub(super) fn reload_ended(&mut self, generation: GenerationNumber, succeeded: bool) {
+        match self.next_rules.take() {
+            Some(rules) if succeeded => self.rules = rules,
+            _ => {}
+        }
+        if self.supervisor.generations().iter().all(|known| known.number != generation) {
+            self.workers.forget(generation);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the loop waits for: each source by its token, so that a new one changes nothing for the others.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use super::Running;
+use crate::control::server::{ControlToken, Server};
+use crate::output::relay::{OutputId, Relay};
+use crate::supervisor::Event;
+use crate::sys::clock;
+use crate::sys::poll::{Interest, Wait};
+use crate::sys::signal::Received;
+use crate::systemd::notify::ServiceManager;
+use crate::types::process::WorkerId;
+
+/// A source of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Token {
+    /// Signals to the master.
+    Signals,
+    /// The log takes more.
+    Log,
+    /// The service manager takes more.
+    ServiceManager,
+    /// A caller, or somebody who wants to become one.
+    Control(ControlToken),
+    /// A worker has written something.
+    Output(OutputId),
+    /// It is known whether a worker's program could be executed.
+    Report(WorkerId),
+    /// A unix path may have disappeared.
+    Paths,
+}
+
+impl Running {
+    /// Waits until a source is ready or something is due, and takes what has come. A signal is given back: it comes after
+    /// all that has happened before it.
+    pub(super) fn wait(&mut self) -> Option<Received> {
+        let now = clock::now();
+        let deadlines = [self.supervisor.deadline(), self.control.as_ref().and_then(Server::retry_at)];
+        let within = deadlines.into_iter().flatten().min().map(|deadline| deadline.since(now));
+        let ready = match self.sources() {
+            // Half the system calls where nothing but signals is waited for.
+            sources if sources.is_empty() => return self.signals.wait(within),
+            sources => ready(sources, self.signals.as_fd(), within),
+        };
+        let mut received = None;
+        for token in ready {
+            match token {
+                Token::Signals => received = self.signals.next(),
+                // They are flushed before each wait.
+                Token::Log | Token::ServiceManager => {}
+                Token::Control(token) => {
+                    if let Some(control) = &mut self.control {
+                        control.ready(token, clock::now());
+                    }
+                }
+                Token::Output(id) => {
+                    if let Some(relay) = &mut self.relay {
+                        relay.read(id, &mut self.log);
+                    }
+                }
+                Token::Report(id) => self.start_progressed(id),
+                Token::Paths => self.paths_changed(),
+            }
+        }
+        received
+    }
+
+    /// Everything to wait for but signals.
+    fn sources(&self) -> Vec<(Token, BorrowedFd<'_>, Interest)> {
+        let log = self.log.blocked_on().map(|fd| (Token::Log, fd, Interest::Writable));
+        let manager =
+            self.service_manager.as_ref().and_then(ServiceManager::blocked_on).map(|fd| (Token::ServiceManager, fd, Interest::Writable));
+        let paths = self.listeners.watch().map(|fd| (Token::Paths, fd, Interest::Readable));
+        let control = self.control.iter().flat_map(Server::sources);
+        let control = control.map(|(token, fd, interest)| (Token::Control(token), fd, interest));
+        let starting = self.workers.starting().map(|(id, launched)| (Token::Report(id), launched.as_fd(), Interest::Readable));
+        let output = self.relay.iter().filter(|_| !self.log.is_full()).flat_map(Relay::sources);
+        let output = output.map(|(id, fd)| (Token::Output(id), fd, Interest::Readable));
+        log.into_iter().chain(manager).chain(paths).chain(starting).chain(control).chain(output).collect()
+    }
+
+    /// Time comes last: who died in time was not trusted, and a stop overtakes a trust.
+    pub(super) fn time_passes(&mut self) {
+        let now = clock::now();
+        if let Some(control) = &mut self.control
+            && control.retry_at().is_some_and(|at| at <= now)
+        {
+            control.retry(now);
+        }
+        if self.supervisor.deadline().is_some_and(|deadline| deadline <= now) {
+            self.tell(Event::Tick);
+        }
+    }
+}
+
+/// The tokens of those sources that are ready, or gone.
+fn ready(sources: Vec<(Token, BorrowedFd, Interest)>, signals: BorrowedFd, within: Option<Duration>) -> Vec<Token> {
+    let mut wait = Wait::default();
+    wait.add(signals, Interest::Readable);
+    let mut tokens = vec![Token::Signals];
+    for (token, fd, interest) in sources {
+        wait.add(fd, interest);
+        tokens.push(token);
+    }
+    tokens.into_iter().zip(wait.ready(within)).filter(|(_, ready)| *ready).map(|(token, _)| token).collect()
+}

@@ -1,0 +1,92 @@
+//! The processes behind the supervisor's workers, and what each generation is started from.
+
+use std::rc::Rc;
+
+use crate::types::process::{GenerationNumber, Pid, WorkerId};
+use crate::worker::launch::{LaunchSpec, Launched, Progress};
+
+/// A worker that has a process, or had one and still has its process group.
+#[derive(Debug)]
+pub struct Process {
+    pub id: WorkerId,
+    pub pid: Pid,
+    /// Until it is known whether its program could be executed.
+    starting: Option<Launched>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Workers {
+    specs: Vec<(GenerationNumber, Rc<LaunchSpec>)>,
+    processes: Vec<Process>,
+    /// Children that could not execute the program. They exit, or are held up, and are no worker's.
+    failed: Vec<Pid>,
+}
+
+impl Workers {
+    /// What workers of this generation are started from.
+    pub fn lay_down(&mut self, generation: GenerationNumber, spec: Rc<LaunchSpec>) {
+        self.specs.push((generation, spec));
+    }
+
+    pub fn spec(&self, generation: GenerationNumber) -> Option<Rc<LaunchSpec>> {
+        self.specs.iter().find(|(known, _)| *known == generation).map(|(_, spec)| spec.clone())
+    }
+
+    /// No worker of this generation is left, nor is one started.
+    pub fn forget(&mut self, generation: GenerationNumber) {
+        self.specs.retain(|(known, _)| *known != generation);
+    }
+
+    pub fn add(&mut self, id: WorkerId, launched: Launched) {
+        self.processes.push(Process { id, pid: launched.pid(), starting: Some(launched) });
+    }
+
+    pub fn remove(&mut self, id: WorkerId) {
+        self.processes.retain(|process| process.id != id);
+    }
+
+    /// The program of this worker cannot be executed: its process is on its way out, and nobody waits for it.
+    pub fn give_up(&mut self, id: WorkerId) {
+        self.failed.extend(self.pid(id));
+        self.remove(id);
+    }
+
+    /// This process has been reaped.
+    pub fn reaped(&mut self, pid: Pid) {
+        self.failed.retain(|known| *known != pid);
+    }
+
+    /// Whether this is a process that the master itself has started, and not one of the program's.
+    pub fn knows(&self, pid: Pid) -> bool {
+        self.id(pid).is_some() || self.failed.contains(&pid)
+    }
+
+    pub fn pid(&self, id: WorkerId) -> Option<Pid> {
+        self.processes.iter().find(|process| process.id == id).map(|process| process.pid)
+    }
+
+    pub fn id(&self, pid: Pid) -> Option<WorkerId> {
+        self.processes.iter().find(|process| process.pid == pid).map(|process| process.id)
+    }
+
+    /// Whether a worker leads this process group.
+    pub fn leads(&self, group: Pid) -> bool {
+        self.processes.iter().any(|process| process.pid == group)
+    }
+
+    /// Those of which it is not known yet whether their program could be executed.
+    pub fn starting(&self) -> impl Iterator<Item = (WorkerId, &Launched)> {
+        self.processes.iter().filter_map(|process| Some((process.id, process.starting.as_ref()?)))
+    }
+
+    /// How the start of this worker goes on, and forgets about it once that is known.
+    pub fn progress(&mut self, id: WorkerId) -> Option<Progress> {
+        let process = self.processes.iter_mut().find(|process| process.id == id)?;
+        let progress = process.starting.as_ref()?.progress();
+        if progress != Progress::Pending {
+            process.starting = None;
+        }
+        Some(progress)
+    }
+}

@@ -1,0 +1,130 @@
+//! Every sentence that the core wants logged.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::event::FailedReload;
+use crate::types::one_line::OneLine;
+use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError};
+use crate::types::signal::Signal;
+
+/// One line of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    Started { generation: GenerationNumber, pid: Pid },
+    Ready { generation: GenerationNumber, pid: Pid },
+    Current { generation: GenerationNumber },
+    ToldToStop { generation: GenerationNumber, pid: Pid, signal: Signal },
+    StoppedBeforeItRan { generation: GenerationNumber },
+    Exited { generation: GenerationNumber, pid: Option<Pid>, status: ExitStatus, lived: Duration },
+    GroupLeft { generation: GenerationNumber, pid: Pid },
+    GroupGone { generation: GenerationNumber, pid: Pid },
+    Killed { generation: GenerationNumber, pid: Pid, waited: Duration },
+    GroupKilled { generation: GenerationNumber, pid: Pid, waited: Duration },
+    CannotKill { generation: GenerationNumber, pid: Pid, cause: OneLine },
+    Continued { generation: GenerationNumber, pid: Pid },
+    NotStarted(SpawnError),
+    NotReady { generation: GenerationNumber },
+    ReloadFailed(FailedReload),
+    ReloadRemembered,
+    ReloadRefused,
+    Stopping { signal: Option<Signal> },
+    NobodyAccepts { generation: GenerationNumber, retiring: usize },
+    NotWaitedFor { workers: usize },
+    Ended { status: u8 },
+}
+
+/// How much a message matters: `-quiet` and `-verbose` choose by it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Importance {
+    /// What was asked for has failed.
+    Failure,
+    /// Something is not as it should be, and the master goes on.
+    Problem,
+    /// Something that an operator wants to see has happened.
+    Normal,
+}
+
+impl Message {
+    pub const fn importance(&self) -> Importance {
+        match self {
+            Message::NotStarted(_) | Message::NotReady { .. } | Message::ReloadFailed(_) => Importance::Failure,
+            Message::CannotKill { .. }
+            | Message::Killed { .. }
+            | Message::GroupKilled { .. }
+            | Message::ReloadRefused
+            | Message::NobodyAccepts { .. }
+            | Message::NotWaitedFor { .. } => Importance::Problem,
+            Message::Started { .. }
+            | Message::Ready { .. }
+            | Message::Current { .. }
+            | Message::ToldToStop { .. }
+            | Message::StoppedBeforeItRan { .. }
+            | Message::Exited { .. }
+            | Message::GroupLeft { .. }
+            | Message::GroupGone { .. }
+            | Message::Continued { .. }
+            | Message::ReloadRemembered
+            | Message::Stopping { .. }
+            | Message::Ended { .. } => Importance::Normal,
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Started { generation, pid } => write!(f, "generation {generation}: started, pid {pid}"),
+            Message::Ready { generation, pid } => write!(f, "generation {generation}: pid {pid} is ready"),
+            Message::Current { generation } => write!(f, "generation {generation}: current"),
+            Message::ToldToStop { generation, pid, signal } => write!(f, "generation {generation}: pid {pid} told to stop ({signal})"),
+            Message::StoppedBeforeItRan { generation } => write!(f, "generation {generation}: stopped before it ran"),
+            Message::Exited { generation, pid: Some(pid), status, lived } => {
+                write!(f, "generation {generation}: pid {pid} {status} after {}", Seconds(*lived))
+            }
+            Message::Exited { generation, pid: None, status, lived } => {
+                write!(f, "generation {generation}: a worker {status} after {}", Seconds(*lived))
+            }
+            Message::GroupLeft { generation, pid } => {
+                write!(f, "generation {generation}: other processes of process group {pid} still run")
+            }
+            Message::GroupGone { generation, pid } => write!(f, "generation {generation}: process group {pid} is gone"),
+            Message::Killed { generation, pid, waited } => {
+                write!(f, "generation {generation}: pid {pid} still runs {} after it was told to stop: killed", Seconds(*waited))
+            }
+            Message::GroupKilled { generation, pid, waited } => write!(
+                f,
+                "generation {generation}: pid {pid} is gone, but processes of its group still run {} after it was told to stop: killed",
+                Seconds(*waited)
+            ),
+            Message::CannotKill { generation, pid, cause } => {
+                write!(f, "generation {generation}: cannot kill pid {pid}: {cause}")
+            }
+            Message::Continued { generation, pid } => {
+                write!(f, "generation {generation}: pid {pid} was suspended and no shell could continue it: continued")
+            }
+            Message::NotStarted(error) => f.write_str(&error.cause),
+            Message::NotReady { generation } => write!(f, "generation {generation}: not ready in time"),
+            Message::ReloadFailed(failed) => failed.fmt(f),
+            Message::ReloadRemembered => f.write_str("a reload is under way: one more will follow it"),
+            Message::ReloadRefused => f.write_str("reload refused: stopping"),
+            Message::Stopping { signal: Some(signal) } => write!(f, "stopping ({signal})"),
+            Message::Stopping { signal: None } => f.write_str("stopping"),
+            Message::NobodyAccepts { generation, retiring } => write!(
+                f,
+                "generation {generation} is gone, and nobody accepts connections until a reload succeeds; retiring workers left: {retiring}"
+            ),
+            Message::NotWaitedFor { workers } => write!(f, "exiting without {workers} workers that cannot be killed"),
+            Message::Ended { status } => write!(f, "ended with status {status}"),
+        }
+    }
+}
+
+/// A duration as people read it in a log: "0.41 s".
+pub(super) struct Seconds(pub Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02} s", self.0.as_secs(), self.0.subsec_millis() / 10)
+    }
+}

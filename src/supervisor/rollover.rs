@@ -1,0 +1,170 @@
+//! From a reload to its end: the configuration is read, a candidate starts, and it becomes current or is rolled back.
+
+use std::time::Duration;
+
+use super::event::{Action, FailedReload, Lifecycle, Reloaded, Reply, Why};
+use super::generation::{Generation, Role};
+use super::message::Message;
+use super::timers::Timer;
+use super::{Loss, Outcome, Phase, Supervisor};
+use crate::types::process::{Pid, SpawnError, WorkerId};
+use crate::types::request::CallerId;
+use crate::types::settings::{Policy, Trust};
+use crate::types::time::Instant;
+
+/// A reload that is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Rollover {
+    /// When it began.
+    pub since: Instant,
+}
+
+impl Supervisor {
+    pub(super) fn begin_reload(&mut self, caller: Option<CallerId>, now: Instant, act: &mut Vec<Action>) {
+        self.requests.reload.extend(caller);
+        self.newest = self.newest.next();
+        self.phase = Phase::RollingOver(Rollover { since: now });
+        act.push(Action::Announce(Lifecycle::ReloadBegun { generation: self.newest }));
+        act.push(Action::Load { generation: self.newest });
+    }
+
+    pub(super) fn run_remembered_reload(&mut self, now: Instant, act: &mut Vec<Action>) {
+        if self.requests.begin_remembered() {
+            self.begin_reload(None, now, act);
+        }
+    }
+
+    pub(super) fn start_candidate(&mut self, policy: Policy, now: Instant, act: &mut Vec<Action>) {
+        if let Trust::Ready { within: Some(within) } = policy.trust {
+            self.timers.set(Timer::Trust, now.after(within));
+        }
+        self.start_generation(policy, Role::Candidate, now, act);
+    }
+
+    pub(super) fn candidate(&self) -> Option<&Generation> {
+        self.generations.iter().find(|generation| generation.role == Role::Candidate)
+    }
+
+    pub(super) fn candidate_grows(&mut self, id: WorkerId, pid: Pid, now: Instant, act: &mut Vec<Action>) {
+        if self.worker_runs(id, pid, now, act) != Some(Role::Candidate) {
+            return;
+        }
+        let Some(candidate) = self.candidate().filter(|candidate| candidate.runs()) else { return };
+        match candidate.policy.trust {
+            // Nobody serves: whatever the candidate is worth, it is better than nothing.
+            _ if self.current().is_none() => self.promote(now, act),
+            Trust::Lived(Duration::ZERO) => self.promote(now, act),
+            Trust::Lived(wait) => self.timers.set(Timer::Trust, now.after(wait)),
+            Trust::Ready { .. } => {}
+        }
+    }
+
+    pub(super) fn candidate_cannot_start(&mut self, id: WorkerId, error: SpawnError, now: Instant, act: &mut Vec<Action>) {
+        let role = self.role_of(id);
+        self.remove_worker(id, act);
+        // One of an earlier candidate may have been killed before it ran.
+        if role == Some(Role::Candidate) {
+            self.roll_back(Why::NotStarted(error), now, act);
+        }
+    }
+
+    pub(super) fn candidate_is_ready(&mut self, id: WorkerId, now: Instant, act: &mut Vec<Action>) {
+        self.hear_ready(id, act);
+        let trusted =
+            self.candidate().is_some_and(|candidate| candidate.is_ready() && matches!(candidate.policy.trust, Trust::Ready { .. }));
+        if trusted {
+            self.promote(now, act);
+        }
+    }
+
+    pub(super) fn candidate_time_is_over(&mut self, now: Instant, act: &mut Vec<Action>) {
+        if !self.timers.take_due(Timer::Trust, now) {
+            return;
+        }
+        match self.candidate().map(|candidate| &candidate.policy.trust) {
+            Some(Trust::Lived(_)) => self.promote(now, act),
+            Some(Trust::Ready { .. }) | None => self.roll_back(Why::DeadlineMissed, now, act),
+        }
+    }
+
+    pub(super) fn lost_while_rolling_over(&mut self, loss: Option<Loss>, now: Instant, act: &mut Vec<Action>) {
+        match loss {
+            Some(Loss { role: Role::Candidate, pid, status, lived, .. }) => {
+                self.roll_back(Why::Exited { pid, status, lived }, now, act);
+            }
+            // With a candidate that does not run yet there is nobody to promote: it is promoted when it runs.
+            Some(Loss { role: Role::Current, .. }) if self.current().is_none() && self.candidate().is_some_and(Generation::runs) => {
+                self.promote(now, act);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn promote(&mut self, now: Instant, act: &mut Vec<Action>) {
+        for generation in &mut self.generations {
+            generation.role = match generation.role {
+                Role::Candidate => Role::Current,
+                Role::Current | Role::Retiring => Role::Retiring,
+            };
+        }
+        self.outcome = Outcome::Unknown;
+        self.timers.stop(Timer::Trust);
+        self.follow_with_the_terminal(act);
+        // Logged before the old one is told: a reader of the log sees the reason before the deed.
+        act.push(Action::Log(Message::Current { generation: self.newest }));
+        let took = self.time_of_rollover(now);
+        self.phase = Phase::Serving;
+        self.retire(now, act);
+        let leader = self.current().and_then(|current| current.workers.first());
+        let reloaded = Reloaded {
+            generation: self.newest,
+            pid: leader.and_then(|leader| leader.pid()),
+            workers: self.current().map_or(0, |current| current.workers.len()),
+            took,
+        };
+        let replies = self.requests.reload_ended();
+        act.extend(replies.into_iter().map(|caller| Action::Answer { caller, reply: Reply::Reloaded(reloaded.clone()) }));
+        act.push(Action::Announce(Lifecycle::ReloadEnded { generation: self.newest, outcome: Ok(reloaded) }));
+        self.run_remembered_reload(now, act);
+    }
+
+    pub(super) fn roll_back(&mut self, why: Why, now: Instant, act: &mut Vec<Action>) {
+        let failed = FailedReload { generation: self.newest, why, stays: self.current().map(|current| current.number) };
+        act.push(Action::Log(Message::ReloadFailed(failed.clone())));
+        for generation in self.generations.iter_mut().filter(|generation| generation.role == Role::Candidate) {
+            generation.role = Role::Retiring;
+        }
+        self.timers.stop(Timer::Trust);
+        self.phase = Phase::Serving;
+        self.retire(now, act);
+        let replies = self.requests.reload_ended();
+        act.extend(replies.into_iter().map(|caller| Action::Answer { caller, reply: Reply::ReloadFailed(failed.clone()) }));
+        act.push(Action::Announce(Lifecycle::ReloadEnded { generation: self.newest, outcome: Err(failed) }));
+        self.run_remembered_reload(now, act);
+        self.end_if_nobody_is_left(act);
+    }
+
+    /// Tells every retiring worker to stop that has not been told.
+    fn retire(&mut self, now: Instant, act: &mut Vec<Action>) {
+        self.tell_to_stop(
+            |generation, worker| (generation.role == Role::Retiring && worker.stop.is_none()).then_some(generation.policy.stop_signal),
+            now,
+            act,
+        );
+    }
+
+    fn time_of_rollover(&self, now: Instant) -> Duration {
+        match self.phase {
+            Phase::RollingOver(rollover) => now.since(rollover.since),
+            Phase::Starting | Phase::Serving | Phase::Stopping | Phase::Ended => Duration::ZERO,
+        }
+    }
+
+    /// While a reload is under way or may come, the master lives as long as any worker does.
+    pub(super) fn end_if_nobody_is_left(&mut self, act: &mut Vec<Action>) {
+        if self.phase == Phase::Serving && self.generations.is_empty() {
+            self.begin_stop(act);
+            self.end_if_alone(act);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! From a stop to the exit: workers are told, given their time, killed, and waited for.
+
+use super::event::{Action, Lifecycle, Reply};
+use super::generation::{Generation, StopRequest, Worker, WorkerState};
+use super::message::Message;
+use super::timers::Timer;
+use super::{Outcome, Phase, Supervisor};
+use crate::types::one_line::OneLine;
+use crate::types::process::{ExitStatus, SpawnError, WorkerId};
+use crate::types::signal::Signal;
+use crate::types::time::Instant;
+
+impl Supervisor {
+    // ---- the first generation has failed
+
+    pub(super) fn first_generation_cannot_start(&mut self, id: WorkerId, error: SpawnError, now: Instant, act: &mut Vec<Action>) {
+        self.outcome = Outcome::Own(error.status);
+        act.push(Action::Log(Message::NotStarted(error)));
+        self.remove_worker(id, act);
+        self.give_up(now, act);
+    }
+
+    pub(super) fn first_generation_lost_one(
+        &mut self,
+        id: WorkerId,
+        status: ExitStatus,
+        group_left: bool,
+        now: Instant,
+        act: &mut Vec<Action>,
+    ) {
+        if self.worker_exited(id, status, group_left, now, act).is_some() {
+            if status.code() == 0 {
+                self.outcome = Outcome::Own(1);
+            }
+            self.give_up(now, act);
+        }
+    }
+
+    pub(super) fn first_generation_is_late(&mut self, now: Instant, act: &mut Vec<Action>) {
+        if self.timers.take_due(Timer::Trust, now) {
+            self.outcome = Outcome::Own(1);
+            act.push(Action::Log(Message::NotReady { generation: self.newest }));
+            self.give_up(now, act);
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, act: &mut Vec<Action>) {
+        self.begin_stop(act);
+        self.tell_to_stop(|generation, _| Some(generation.policy.stop_signal), now, act);
+        self.end_if_alone(act);
+    }
+
+    // ---- a stop
+
+    /// `with` and `again` as in [`Request::Stop`](crate::types::request::Request::Stop).
+    pub(super) fn stop(&mut self, with: Option<Signal>, again: Option<Signal>, now: Instant, act: &mut Vec<Action>) {
+        act.push(Action::Log(Message::Stopping { signal: again.or(with) }));
+        let insists = std::mem::replace(&mut self.stop_asked, true);
+        self.begin_stop(act);
+        self.tell_to_stop(
+            |generation, worker| {
+                let signal = with.unwrap_or(generation.policy.stop_signal);
+                if insists {
+                    return again.or(Some(signal));
+                }
+                // Many servers take the same signal a second time for "at once": whoever drains already is left to it.
+                let told = worker.stop.as_ref().is_some_and(|stop| stop.signal == signal);
+                (!told).then_some(signal)
+            },
+            now,
+            act,
+        );
+        self.end_if_alone(act);
+    }
+
+    pub(super) fn begin_stop(&mut self, act: &mut Vec<Action>) {
+        if self.phase != Phase::Stopping {
+            self.phase = Phase::Stopping;
+            self.timers.stop(Timer::Trust);
+            let callers = self.requests.no_more_reloads();
+            act.extend(callers.into_iter().map(|caller| Action::Answer { caller, reply: Reply::Stopping }));
+            act.push(Action::Announce(Lifecycle::Stopping));
+            // First, so that clients are refused once the program has closed its own copies, and do not hang in a queue nobody serves.
+            act.push(Action::CloseListeners);
+        }
+    }
+
+    /// Tells workers to stop, each with the signal that `choose` gives for it.
+    pub(super) fn tell_to_stop(&mut self, choose: impl Fn(&Generation, &Worker) -> Option<Signal>, now: Instant, act: &mut Vec<Action>) {
+        for at in 0..self.generations.len() {
+            let Some(generation) = self.generations.get(at) else { continue };
+            let chosen: Vec<(WorkerId, Signal)> =
+                generation.workers.iter().filter_map(|worker| Some((worker.id, choose(generation, worker)?))).collect();
+            let (number, group, timeout) = (generation.number, generation.policy.group, generation.policy.stop_timeout);
+            for (id, signal) in chosen {
+                let Some(worker) = self.generations.get_mut(at).and_then(|generation| generation.worker_mut(id)) else { continue };
+                let unexecuted = worker.state == WorkerState::Spawning;
+                match (unexecuted, worker.pid()) {
+                    // There is nothing that it could finish, and a signal might wait for ever for its program to run.
+                    (true, _) if worker.stop.is_some() => continue,
+                    (true, _) => {
+                        act.push(Action::Log(Message::StoppedBeforeItRan { generation: number }));
+                        act.push(Action::Kill { id });
+                    }
+                    (false, pid) => {
+                        act.push(Action::Signal { id, signal, group });
+                        act.extend(pid.map(|pid| Action::Log(Message::ToldToStop { generation: number, pid, signal })));
+                        if worker.suspended {
+                            // The signal would wait until somebody continues it; systemd sends SIGCONT behind each stop, too.
+                            act.push(Action::Continue { id });
+                        }
+                    }
+                }
+                match &mut worker.stop {
+                    // The first word counts for the timeout: an impatient operator does not prolong it.
+                    Some(stop) => stop.signal = signal,
+                    None => {
+                        worker.stop = Some(StopRequest { signal, at: now, unexecuted });
+                        if let (false, Some(timeout)) = (unexecuted, timeout) {
+                            self.timers.set(Timer::Kill(id), now.after(timeout));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- workers that do not stop
+
+    pub(super) fn kill_the_overdue(&mut self, now: Instant, act: &mut Vec<Action>) {
+        act.extend(self.timers.take_due_kills(now).into_iter().map(|id| Action::Kill { id }));
+    }
+
+    pub(super) fn worker_killed(&mut self, id: WorkerId, now: Instant, act: &mut Vec<Action>) {
+        let worker = self.workers().find(|(_, worker)| worker.id == id);
+        if let Some((generation, worker)) = worker
+            && let Some(stop) = &worker.stop
+        {
+            let (generation, waited) = (generation.number, now.since(stop.at));
+            match worker.state {
+                WorkerState::Spawning => {}
+                WorkerState::Running { pid } => act.push(Action::Log(Message::Killed { generation, pid, waited })),
+                WorkerState::Leaderless { pid, .. } => act.push(Action::Log(Message::GroupKilled { generation, pid, waited })),
+            }
+        }
+    }
+
+    pub(super) fn worker_cannot_be_killed(&mut self, id: WorkerId, cause: OneLine, act: &mut Vec<Action>) {
+        let worker = self.workers().find(|(_, worker)| worker.id == id);
+        if let Some((generation, worker)) = worker
+            && let Some(pid) = worker.pid()
+        {
+            act.push(Action::Log(Message::CannotKill { generation: generation.number, pid, cause }));
+        }
+        if let Some(worker) = self.worker_mut(id) {
+            worker.out_of_reach = true;
+        }
+        if self.phase == Phase::Stopping {
+            self.end_if_alone(act);
+        }
+    }
+
+    // ---- the end
+
+    /// Exits when there is nobody left to wait for.
+    pub(super) fn end_if_alone(&mut self, act: &mut Vec<Action>) {
+        if self.workers().any(|(_, worker)| !worker.out_of_reach) {
+            return;
+        }
+        let left = self.workers().count();
+        if left > 0 {
+            act.push(Action::Log(Message::NotWaitedFor { workers: left }));
+        }
+        let (status, quick) = match self.outcome {
+            Outcome::Own(status) => (status, false),
+            Outcome::Program { ok: true, quick, .. } => (0, quick),
+            Outcome::Program { status, quick, .. } => (status.code(), quick),
+            // Never 0 for what is not known to have gone well.
+            Outcome::Unknown => (1, false),
+        };
+        self.phase = Phase::Ended;
+        act.push(Action::ReportLeftovers { quick });
+        act.push(Action::Log(Message::Ended { status }));
+        act.push(Action::Exit { status, callers: std::mem::take(&mut self.requests.end) });
+    }
+}

@@ -1,0 +1,28 @@
+//! Tests of the core: stories, one life each, and the walk over every order of events.
+
+mod stories;
+mod walk;
+
+use std::time::Duration;
+
+use super::*;
+
+pub(super) const START: Duration = Duration::from_secs(3);
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn policy(trust: Trust) -> Policy {
+    Policy { trust, workers: 1, stop_signal: Signal::TERM, stop_timeout: None, group: false, ok: vec![] }
+}
+
+pub(super) fn spawn_error() -> SpawnError {
+    SpawnError { status: 127, cause: "cannot execute app: No such file or directory".into() }
+}
+
+/// What SIGTERM asks for.
+pub(super) const STOP: Request = Request::Stop { with: None, again: Some(Signal::TERM) };
+/// What SIGQUIT asks for.
+pub(super) const QUIT: Request = Request::Stop { with: Some(Signal::QUIT), again: Some(Signal::QUIT) };
+
+pub(super) fn asked(request: Request) -> Event {
+    Event::Requested { request, caller: None }
+}

@@ -1,0 +1,834 @@
+//! The walk: every order of events in a toy world, every state that can be reached, every promise checked in each; and
+//! each promise shown to be able to fail.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use super::super::*;
+use super::{QUIT, START, STOP, STOP_TIMEOUT, policy, spawn_error};
+use crate::types::one_line::OneLine;
+
+/// A promise of the core that a walk found broken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Broken {
+    SignalledTheDead,
+    SignalledOneThatDoesNotRun,
+    ToldTwice,
+    TwoReloadsAtOnce,
+    StartedAfterAStop,
+    NobodyServesThoughSomebodyCould,
+    ToldTheCurrentWithoutASuccessor,
+    ExitWithWorkersAlive,
+    AliveWithNothingToWaitFor,
+    ADeadlineThatIsNeverMet,
+    ActedAfterTheEnd,
+    KilledOneThatWasNotTold,
+    ListenersClosedWhileServing,
+    TheWrongStatus,
+    AStopForgotten,
+    AReloadWithoutAnEnd,
+    AnnouncedOutOfTurn,
+    ASignalLost,
+    ToldAndLeftSuspended,
+    ACallerForgotten,
+    AnsweredTwice,
+    AnsweredForAnEarlierReload,
+    TheTerminalLost,
+    ForgotAGenerationThatLives,
+    AGenerationNeverForgotten,
+}
+
+/// What takes part in a walk: the more, the more orders of events.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Cast {
+    policy: Policy,
+    terminal: Terminal,
+    /// Workers are suspended and continued.
+    suspends: bool,
+    /// Reloads and stops are asked for by callers, who may go away.
+    callers: bool,
+    /// SIGKILL may fail, and the configuration may be wrong.
+    fails: bool,
+    /// As many processes as may live when a reload is asked for.
+    crowd: usize,
+}
+
+/// A process of the toy world, as the world itself knows it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Process {
+    id: WorkerId,
+    generation: GenerationNumber,
+    stage: Stage,
+    suspended: bool,
+    killed: bool,
+    out_of_reach: bool,
+    told: Vec<Signal>,
+    /// SIGUSR1 came before it ran.
+    waiting: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Stage {
+    Spawning,
+    Running,
+    Leaderless,
+}
+
+/// A caller without an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Waiting {
+    caller: CallerId,
+    /// How many reloads had begun when it asked; `None`: it waits for the end.
+    after: Option<GenerationNumber>,
+}
+
+/// The supervisor under test, and a toy world that believes nothing it says.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct World {
+    supervisor: Supervisor,
+    now: Instant,
+    alive: Vec<Process>,
+    stop_asked: bool,
+    second_stop: bool,
+    listeners_open: bool,
+    exited: Option<u8>,
+    last_of_current: Option<u8>,
+    announced: Announced,
+    waiting: Vec<Waiting>,
+    foreground: Option<WorkerId>,
+    kept: Vec<GenerationNumber>,
+    /// What followed the last event: each thing that can turn out in two ways makes two worlds of one.
+    forks: Forks,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Forks {
+    killed: bool,
+    loaded: bool,
+}
+
+/// What somebody who looks on has been told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Announced {
+    Nothing,
+    Serving,
+    Reloading(GenerationNumber),
+    Stopping,
+}
+
+/// How the things turn out that an event leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Luck {
+    kills: bool,
+    loads: bool,
+}
+
+const STATUS_OF_A_DEATH: u8 = 3;
+
+type Sabotage = fn(&World, &Event, &mut Vec<Action>);
+
+fn no_sabotage(_: &World, _: &Event, _: &mut Vec<Action>) {}
+
+fn exited(id: WorkerId, group_left: bool) -> Event {
+    Event::Exited { id, status: ExitStatus::Exited(STATUS_OF_A_DEATH), group_left }
+}
+
+impl World {
+    fn new(cast: &Cast) -> World {
+        World {
+            supervisor: Supervisor::new(cast.terminal),
+            now: Instant(Duration::from_secs(1000)),
+            alive: vec![],
+            stop_asked: false,
+            second_stop: false,
+            listeners_open: true,
+            exited: None,
+            last_of_current: None,
+            announced: Announced::Nothing,
+            waiting: vec![],
+            foreground: None,
+            kept: vec![],
+            forks: Forks::default(),
+        }
+    }
+
+    fn with_role(&self, role: Role) -> Vec<WorkerId> {
+        let generations = self.supervisor.generations.iter().filter(|generation| generation.role == role);
+        generations.flat_map(|generation| generation.workers.iter().map(|worker| worker.id)).collect()
+    }
+
+    fn process(&mut self, id: WorkerId) -> Result<&mut Process, Broken> {
+        self.alive.iter_mut().find(|process| process.id == id).ok_or(Broken::SignalledTheDead)
+    }
+
+    /// Every event that this world could bring about next.
+    fn possible(&self, cast: &Cast) -> Vec<Event> {
+        let caller = |number| cast.callers.then_some(CallerId(number));
+        let ask = |request, caller| Event::Requested { request, caller };
+        let mut events = vec![ask(STOP, caller(8)), ask(QUIT, None), ask(Request::Forward(Signal::USR1), None)];
+        if self.alive.len() < cast.crowd {
+            events.push(ask(Request::Reload, None));
+            if cast.callers {
+                let free = (1..=2).map(CallerId).find(|caller| self.waiting.iter().all(|waiting| waiting.caller != *caller));
+                events.extend(free.map(|caller| ask(Request::Reload, Some(caller))));
+            }
+        }
+        events.retain(|event| match event {
+            Event::Requested { caller: Some(caller), .. } => self.waiting.iter().all(|waiting| waiting.caller != *caller),
+            _ => true,
+        });
+        events.extend(self.waiting.iter().map(|waiting| Event::CallerLeft { caller: waiting.caller }));
+        if self.supervisor.deadline().is_some() {
+            events.push(Event::Tick);
+        }
+        for process in &self.alive {
+            let id = process.id;
+            match process.stage {
+                Stage::Spawning => {
+                    let pid = Pid::new(100 + id.0 as i32).expect("a positive pid");
+                    events.extend([Event::Spawned { id, pid }, Event::SpawnFailed { id, error: spawn_error() }]);
+                }
+                Stage::Running => {
+                    events.push(exited(id, false));
+                    if cast.policy.group {
+                        events.push(exited(id, true));
+                    }
+                    if matches!(cast.policy.trust, Trust::Ready { .. }) {
+                        events.push(Event::Ready { id });
+                    }
+                    if cast.suspends && !process.suspended {
+                        let signals: &[Signal] = match cast.terminal {
+                            Terminal::None => &[Signal::STOP],
+                            Terminal::Leader => &[Signal::STOP, Signal::TSTP],
+                            Terminal::Job => &[Signal::TSTP, Signal::TTIN],
+                        };
+                        let ours = self.foreground.is_none();
+                        events.extend(signals.iter().map(|signal| Event::Suspended { id, signal: *signal, terminal_is_ours: ours }));
+                    }
+                    if process.suspended {
+                        events.push(Event::Continued { id });
+                    }
+                }
+                Stage::Leaderless => events.push(Event::GroupGone { id }),
+            }
+        }
+        events
+    }
+
+    /// The world's own books, before the core hears of the event.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Tick => self.now = self.supervisor.deadline().unwrap_or(self.now).max(self.now),
+            Event::Spawned { id, .. } => {
+                if let Ok(process) = self.process(*id) {
+                    process.stage = Stage::Running;
+                }
+            }
+            Event::Exited { id, group_left, .. } => {
+                if self.with_role(Role::Current).contains(id) {
+                    self.last_of_current = Some(STATUS_OF_A_DEATH);
+                }
+                match self.process(*id) {
+                    Ok(process) if *group_left => (process.stage, process.suspended) = (Stage::Leaderless, false),
+                    _ => self.alive.retain(|process| process.id != *id),
+                }
+            }
+            Event::SpawnFailed { id, .. } | Event::GroupGone { id } => self.alive.retain(|process| process.id != *id),
+            Event::Suspended { id, .. } | Event::Continued { id } => {
+                let suspended = matches!(event, Event::Suspended { .. });
+                if let Ok(process) = self.process(*id) {
+                    process.suspended = suspended;
+                }
+            }
+            Event::CallerLeft { caller } => self.waiting.retain(|waiting| waiting.caller != *caller),
+            Event::Requested { request, caller } => {
+                if let Request::Stop { .. } = request {
+                    self.second_stop = self.stop_asked;
+                    self.stop_asked = true;
+                }
+                let after = (*request == Request::Reload).then_some(self.supervisor.newest);
+                self.waiting.extend(caller.map(|caller| Waiting { caller, after }));
+            }
+            _ => {}
+        }
+        if self.foreground.is_some_and(|id| self.alive.iter().all(|process| process.id != id)) {
+            self.foreground = None;
+        }
+    }
+
+    /// Lets one event happen, with all that follows from it, and looks whether every promise was kept.
+    fn happen(&mut self, event: Event, luck: Luck, sabotage: Sabotage) -> Result<(), Broken> {
+        let was_current = self.with_role(Role::Current);
+        let could_be_trusted = self.candidate_could_be_trusted(&event);
+        let asked = event.clone();
+        self.forks = Forks::default();
+        self.note(&event);
+        let mut events = VecDeque::from([event]);
+        let mut forwarded: Vec<WorkerId> = Vec::new();
+        let mut continued: Vec<WorkerId> = Vec::new();
+        let mut told_suspended: Vec<WorkerId> = Vec::new();
+        while let Some(event) = events.pop_front() {
+            let mut actions = self.supervisor.handle(event.clone(), self.now);
+            sabotage(self, &event, &mut actions);
+            for action in actions {
+                if self.exited.is_some() {
+                    return Err(Broken::ActedAfterTheEnd);
+                }
+                match action {
+                    Action::Load { .. } => {
+                        self.forks.loaded = true;
+                        let policy = self.supervisor_policy();
+                        events.push_back(match luck.loads {
+                            true => Event::Loaded { policy },
+                            false => Event::LoadFailed { cause: OneLine::from("wrong") },
+                        });
+                    }
+                    Action::Spawn { id, what: Program::Worker { generation, .. } } => {
+                        if self.stop_asked || !self.listeners_open {
+                            return Err(Broken::StartedAfterAStop);
+                        }
+                        if self.supervisor.generations.iter().any(|other| other.role == Role::Candidate && other.number != generation) {
+                            return Err(Broken::TwoReloadsAtOnce);
+                        }
+                        if self.supervisor.terminal == Terminal::Leader && self.announced == Announced::Nothing && self.alive.is_empty() {
+                            // The very first process takes the terminal by itself.
+                            self.foreground = Some(id);
+                        }
+                        if !self.kept.contains(&generation) {
+                            self.kept.push(generation);
+                        }
+                        self.alive.push(Process {
+                            id,
+                            generation,
+                            stage: Stage::Spawning,
+                            suspended: false,
+                            killed: false,
+                            out_of_reach: false,
+                            told: vec![],
+                            waiting: 0,
+                        });
+                    }
+                    Action::Signal { id, signal: Signal::USR1, .. } => {
+                        let process = self.process(id)?;
+                        process.waiting = process.waiting.saturating_sub(1);
+                        forwarded.push(id);
+                    }
+                    Action::Signal { id, signal, .. } => {
+                        self.check_stop_signal(id, signal, &asked, &was_current, could_be_trusted)?;
+                        if self.process(id)?.suspended {
+                            told_suspended.push(id);
+                        }
+                    }
+                    Action::Kill { id } => {
+                        self.forks.killed = true;
+                        let process = self.process(id)?;
+                        if process.told.is_empty() && process.stage != Stage::Spawning {
+                            return Err(Broken::KilledOneThatWasNotTold);
+                        }
+                        (process.killed, process.out_of_reach) = (luck.kills, !luck.kills);
+                        if process.told.is_empty() {
+                            process.told.push(Signal::KILL);
+                        }
+                        events.push_back(match luck.kills {
+                            true => Event::Killed { id },
+                            false => Event::KillFailed { id, cause: OneLine::from("Operation not permitted") },
+                        });
+                    }
+                    Action::Continue { id } => {
+                        self.process(id)?.suspended = false;
+                        continued.push(id);
+                    }
+                    Action::Foreground { id } => {
+                        self.process(id)?.suspended = false;
+                        self.foreground = Some(id);
+                    }
+                    Action::CloseListeners => {
+                        if !self.stop_asked && self.supervisor.phase != Phase::Stopping && self.supervisor.phase != Phase::Ended {
+                            return Err(Broken::ListenersClosedWhileServing);
+                        }
+                        self.listeners_open = false;
+                    }
+                    Action::Forget { generation } => {
+                        if self.alive.iter().any(|process| process.generation == generation) {
+                            return Err(Broken::ForgotAGenerationThatLives);
+                        }
+                        self.kept.retain(|kept| *kept != generation);
+                    }
+                    Action::Answer { caller, reply } => self.check_answer(caller, &reply)?,
+                    Action::Exit { status, callers, .. } => {
+                        if self.alive.iter().any(|process| !process.out_of_reach) {
+                            return Err(Broken::ExitWithWorkersAlive);
+                        }
+                        self.waiting.retain(|waiting| !callers.contains(&waiting.caller));
+                        self.exited = Some(status);
+                    }
+                    Action::Announce(turn) => self.hear(turn)?,
+                    Action::SuspendMaster | Action::ReportLeftovers { .. } | Action::Log(_) => {}
+                }
+            }
+        }
+        if let Event::Requested { request: Request::Forward(_), .. } = asked {
+            self.check_forwarded(&forwarded)?;
+        }
+        if let Event::Spawned { id, .. } = asked
+            && self.alive.iter().any(|process| process.id == id && process.waiting > 0 && process.told.is_empty())
+        {
+            return Err(Broken::ASignalLost);
+        }
+        if told_suspended.iter().any(|id| !continued.contains(id)) {
+            return Err(Broken::ToldAndLeftSuspended);
+        }
+        self.check_state(&asked)
+    }
+
+    /// The rules are the same for every generation of a walk.
+    fn supervisor_policy(&self) -> Policy {
+        POLICY.with(|policy| policy.borrow().clone()).expect("the walk has laid them down")
+    }
+
+    fn hear(&mut self, turn: Lifecycle) -> Result<(), Broken> {
+        self.announced = match (self.announced, turn) {
+            (Announced::Nothing, Lifecycle::Serving) => Announced::Serving,
+            (Announced::Serving, Lifecycle::ReloadBegun { generation }) => Announced::Reloading(generation),
+            (Announced::Reloading(begun), Lifecycle::ReloadEnded { generation, .. }) if generation == begun => Announced::Serving,
+            (Announced::Nothing | Announced::Serving | Announced::Reloading(_), Lifecycle::Stopping) => Announced::Stopping,
+            _ => return Err(Broken::AnnouncedOutOfTurn),
+        };
+        Ok(())
+    }
+
+    fn check_stop_signal(
+        &mut self,
+        id: WorkerId,
+        signal: Signal,
+        asked: &Event,
+        was_current: &[WorkerId],
+        trusted: bool,
+    ) -> Result<(), Broken> {
+        let second_stop = self.second_stop && matches!(asked, Event::Requested { request: Request::Stop { .. }, .. });
+        let process = self.process(id)?;
+        if process.stage == Stage::Spawning {
+            return Err(Broken::SignalledOneThatDoesNotRun);
+        }
+        if process.told.contains(&signal) && !second_stop {
+            return Err(Broken::ToldTwice);
+        }
+        if !process.told.contains(&signal) {
+            process.told.push(signal);
+            process.told.sort();
+        }
+        let first_failed = matches!(self.supervisor.phase, Phase::Stopping | Phase::Ended);
+        if was_current.contains(&id) && !self.stop_asked && !trusted && !first_failed {
+            return Err(Broken::ToldTheCurrentWithoutASuccessor);
+        }
+        Ok(())
+    }
+
+    fn check_answer(&mut self, caller: CallerId, reply: &Reply) -> Result<(), Broken> {
+        let Some(at) = self.waiting.iter().position(|waiting| waiting.caller == caller) else {
+            return Err(Broken::AnsweredTwice);
+        };
+        let waiting = self.waiting.remove(at);
+        let generation = match reply {
+            Reply::Reloaded(reloaded) => reloaded.generation,
+            Reply::ReloadFailed(failed) => failed.generation,
+            Reply::Stopping => return Ok(()),
+        };
+        match waiting.after {
+            Some(after) if generation > after => Ok(()),
+            _ => Err(Broken::AnsweredForAnEarlierReload),
+        }
+    }
+
+    /// Every worker of the current generation and of the candidate has the signal, or gets it as soon as it runs.
+    fn check_forwarded(&mut self, forwarded: &[WorkerId]) -> Result<(), Broken> {
+        let due = [self.with_role(Role::Current), self.with_role(Role::Candidate)].concat();
+        for process in self.alive.iter_mut().filter(|process| due.contains(&process.id)) {
+            let times = forwarded.iter().filter(|id| **id == process.id).count();
+            match process.stage {
+                Stage::Spawning => process.waiting = 1,
+                Stage::Running | Stage::Leaderless if times != 1 => return Err(Broken::ASignalLost),
+                Stage::Running | Stage::Leaderless => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this event is one by which a candidate may come to be trusted.
+    fn candidate_could_be_trusted(&self, event: &Event) -> bool {
+        let candidate = self.supervisor.candidate().map(|candidate| candidate.policy.trust.clone());
+        match (candidate, event) {
+            // With no wait the start itself is enough.
+            (Some(Trust::Lived(Duration::ZERO)), Event::Spawned { .. }) => true,
+            (Some(Trust::Lived(_)), Event::Tick) => true,
+            (Some(Trust::Ready { .. }), Event::Ready { .. }) => true,
+            _ => false,
+        }
+    }
+
+    fn check_state(&self, asked: &Event) -> Result<(), Broken> {
+        if let Some(status) = self.exited {
+            if !self.waiting.is_empty() {
+                return Err(Broken::ACallerForgotten);
+            }
+            return match (self.last_of_current, self.supervisor.outcome) {
+                (Some(program), Outcome::Program { .. }) if status != program => Err(Broken::TheWrongStatus),
+                // Killed before it ran, it has the status of a program that does not handle the signal.
+                _ if status == 0 => Err(Broken::TheWrongStatus),
+                _ => Ok(()),
+            };
+        }
+        if self.alive.is_empty() {
+            return Err(Broken::AliveWithNothingToWaitFor);
+        }
+        if matches!(self.announced, Announced::Reloading(_)) != matches!(self.supervisor.phase, Phase::RollingOver(_)) {
+            return Err(Broken::AReloadWithoutAnEnd);
+        }
+        let candidate_runs = self.supervisor.candidate().is_some_and(Generation::runs);
+        if self.listeners_open && self.supervisor.current().is_none() && candidate_runs {
+            return Err(Broken::NobodyServesThoughSomebodyCould);
+        }
+        if self.listeners_open
+            && self.supervisor.current().is_none()
+            && self.alive.iter().any(|process| process.told.is_empty() && process.stage != Stage::Spawning)
+            && self.supervisor.candidate().is_none()
+        {
+            return Err(Broken::NobodyServesThoughSomebodyCould);
+        }
+        if self.stop_asked && self.alive.iter().any(|process| process.told.is_empty()) {
+            return Err(Broken::AStopForgotten);
+        }
+        if *asked == Event::Tick && self.supervisor.deadline().is_some_and(|deadline| deadline <= self.now) {
+            return Err(Broken::ADeadlineThatIsNeverMet);
+        }
+        let waits_for_a_reload = self.waiting.iter().any(|waiting| waiting.after.is_some());
+        if waits_for_a_reload && !matches!(self.supervisor.phase, Phase::Starting | Phase::RollingOver(_)) {
+            return Err(Broken::ACallerForgotten);
+        }
+        if self.supervisor.terminal == Terminal::Leader
+            && let current = self.with_role(Role::Current)
+            && self.alive.iter().any(|process| current.contains(&process.id) && process.stage != Stage::Spawning)
+            && self.foreground.is_none_or(|id| !current.contains(&id))
+        {
+            return Err(Broken::TheTerminalLost);
+        }
+        if self.kept.iter().any(|kept| self.alive.iter().all(|process| process.generation != *kept)) {
+            return Err(Broken::AGenerationNeverForgotten);
+        }
+        Ok(())
+    }
+
+    /// The same world with workers, generations and instants counted from its own beginning: two lives that will go on alike are one.
+    fn canonical(&self) -> World {
+        let mut world = self.clone();
+        let mut order: Vec<WorkerId> = world.alive.iter().map(|process| process.id).collect();
+        order.sort();
+        let rename = |old: WorkerId| WorkerId(order.iter().position(|known| *known == old).map_or(0, |index| index as u32 + 1));
+        let mut generations: Vec<GenerationNumber> = world.alive.iter().map(|process| process.generation).collect();
+        generations.push(world.supervisor.newest);
+        generations.sort();
+        generations.dedup();
+        let renumber = |old: GenerationNumber| {
+            GenerationNumber(generations.iter().position(|known| *known >= old).map_or(0, |index| index as u32 + 1))
+        };
+        let now = self.now;
+        for process in &mut world.alive {
+            process.id = rename(process.id);
+            process.generation = renumber(process.generation);
+        }
+        world.alive.sort_by_key(|process| process.id);
+        let newest = self.supervisor.newest;
+        let supervisor = &mut world.supervisor;
+        for generation in &mut supervisor.generations {
+            generation.number = renumber(generation.number);
+            for worker in &mut generation.workers {
+                worker.id = rename(worker.id);
+                worker.started = Instant(Duration::ZERO);
+                if let WorkerState::Running { pid } | WorkerState::Leaderless { pid, .. } = &mut worker.state {
+                    *pid = Pid::new(100 + worker.id.0 as i32).expect("a positive pid");
+                }
+                if let Some(stop) = &mut worker.stop {
+                    stop.at = Instant(Duration::ZERO);
+                }
+            }
+        }
+        supervisor.newest = renumber(supervisor.newest);
+        supervisor.next_worker = WorkerId(order.len() as u32 + 1);
+        supervisor.foreground = supervisor.foreground.map(rename);
+        for (timer, at) in &mut supervisor.timers.0 {
+            *at = Instant(at.since(now));
+            if let Timer::Kill(id) = timer {
+                *id = rename(*id);
+            }
+        }
+        if let Phase::RollingOver(rollover) = &mut supervisor.phase {
+            rollover.since = Instant(Duration::ZERO);
+        }
+        if let Announced::Reloading(generation) = &mut world.announced {
+            *generation = renumber(*generation);
+        }
+        for kept in &mut world.kept {
+            *kept = renumber(*kept);
+        }
+        world.kept.sort();
+        for waiting in &mut world.waiting {
+            // All that matters is whether the reload under way may answer it.
+            waiting.after = waiting.after.map(|after| GenerationNumber(u32::from(after == newest)));
+        }
+        world.waiting.sort_by_key(|waiting| waiting.caller);
+        world.foreground = world.foreground.map(rename);
+        world.now = Instant(Duration::ZERO);
+        world.forks = Forks::default();
+        world
+    }
+
+    /// Undoes what `canonical` does to the callers, so that the world can go on.
+    fn revived(&self) -> World {
+        let mut world = self.clone();
+        let newest = world.supervisor.newest;
+        for waiting in &mut world.waiting {
+            waiting.after = waiting.after.map(|after| if after.0 == 1 { newest } else { GenerationNumber(newest.0.saturating_sub(1)) });
+        }
+        world
+    }
+}
+
+thread_local! {
+    /// The rules of the walk that this thread is on.
+    static POLICY: std::cell::RefCell<Option<Policy>> = const { std::cell::RefCell::new(None) };
+}
+
+#[derive(Default, Debug)]
+struct Visited {
+    worlds: usize,
+    steps: usize,
+    ends: usize,
+}
+
+/// Visits every world that can be reached from a boot; stops at the first broken promise, with the events that led to it.
+/// Workers and generations in the story are those of the world they happen in, counted from its oldest.
+fn walk(cast: &Cast, sabotage: Sabotage) -> Result<Visited, (Broken, Vec<String>)> {
+    POLICY.with(|policy| *policy.borrow_mut() = Some(cast.policy.clone()));
+    let mut visited = Visited::default();
+    let nothing = World::new(cast);
+    let mut known: HashSet<World> = HashSet::from([nothing.canonical()]);
+    // Each world with the way to it: the index of the one before and what happened there.
+    let mut worlds = vec![(nothing, 0, String::new())];
+    let mut at = 0;
+    while let Some((world, _, _)) = worlds.get(at).cloned() {
+        let world = world.revived();
+        let events = if at == 0 { vec![Event::Boot { policy: cast.policy.clone() }] } else { world.possible(cast) };
+        for event in events {
+            let mut lucks = vec![Luck { kills: true, loads: true }];
+            while let Some(luck) = lucks.pop() {
+                let mut next = world.clone();
+                visited.steps += 1;
+                if let Err(broken) = next.happen(event.clone(), luck, sabotage) {
+                    let mut story = vec![format!("{event:?}, {luck:?}")];
+                    let mut back = at;
+                    while back != 0 {
+                        story.push(worlds[back].2.clone());
+                        back = worlds[back].1;
+                    }
+                    story.reverse();
+                    return Err((broken, story));
+                }
+                if cast.fails && luck == (Luck { kills: true, loads: true }) {
+                    lucks.extend(next.forks.killed.then_some(Luck { kills: false, loads: true }));
+                    lucks.extend(next.forks.loaded.then_some(Luck { kills: true, loads: false }));
+                }
+                let next = next.canonical();
+                if next.exited.is_some() {
+                    visited.ends += 1;
+                } else if known.insert(next.clone()) {
+                    worlds.push((next, at, format!("{event:?}, {luck:?}")));
+                }
+            }
+        }
+        at += 1;
+    }
+    visited.worlds = worlds.len();
+    Ok(visited)
+}
+
+fn casts() -> Vec<(&'static str, Cast)> {
+    let plain = |policy| Cast { policy, terminal: Terminal::None, suspends: false, callers: false, fails: false, crowd: 3 };
+    let lived = policy(Trust::Lived(START));
+    let ready = policy(Trust::Ready { within: Some(START) });
+    let kill = |policy| Policy { stop_timeout: Some(STOP_TIMEOUT), ..policy };
+    vec![
+        ("trusted after 3 s", plain(lived.clone())),
+        ("trusted after 3 s, KILL after 5 s", plain(kill(lived.clone()))),
+        ("trusted at once, KILL after 5 s", plain(kill(policy(Trust::Lived(Duration::ZERO))))),
+        ("trusted when ready within 3 s, KILL after 5 s", plain(kill(ready))),
+        ("trusted when ready, however late", plain(policy(Trust::Ready { within: None }))),
+        ("two workers, trusted after 3 s", plain(Policy { workers: 2, ..lived.clone() })),
+        ("two workers, trusted when ready", plain(Policy { workers: 2, ..policy(Trust::Ready { within: None }) })),
+        ("callers that ask and go away", Cast { callers: true, ..plain(lived.clone()) }),
+        ("process groups, KILL after 5 s", plain(Policy { group: true, ..kill(lived.clone()) })),
+        ("nothing can be killed, no configuration is sure", Cast { fails: true, ..plain(kill(lived.clone())) }),
+        ("suspended by an operator", Cast { suspends: true, ..plain(lived.clone()) }),
+        ("on a terminal, without a shell", Cast { suspends: true, terminal: Terminal::Leader, ..plain(lived.clone()) }),
+        ("on a terminal, as a shell's job", Cast { suspends: true, terminal: Terminal::Job, ..plain(lived) }),
+    ]
+}
+
+#[test]
+fn every_order_of_events_keeps_every_promise() {
+    let mut all = Visited::default();
+    for (name, cast) in casts() {
+        match walk(&cast, no_sabotage) {
+            Ok(visited) => {
+                println!("{name}: {} worlds, {} steps, {} ends", visited.worlds, visited.steps, visited.ends);
+                assert!(visited.ends > 0, "{name}: no life came to its end");
+                all.worlds += visited.worlds;
+                all.steps += visited.steps;
+            }
+            Err((broken, story)) => panic!("{name}: {broken:?} after\n  {}", story.join("\n  ")),
+        }
+    }
+    println!("in all: {} worlds, {} steps", all.worlds, all.steps);
+    assert!(all.worlds > 38_773, "the walk has become a stroll: {all:?}");
+}
+
+/// Breaks the core from outside, once for each promise, and says what the walk must catch.
+#[test]
+fn every_promise_can_be_seen_broken() {
+    let sabotages: &[(Broken, Sabotage)] = &[
+        (Broken::SignalledTheDead, |_, event, actions| {
+            if let Event::Exited { id, group_left: false, .. } = event {
+                actions.insert(0, Action::Signal { id: *id, signal: Signal::TERM, group: false });
+            }
+        }),
+        (Broken::SignalledOneThatDoesNotRun, |_, _, actions| {
+            if let Some(Action::Spawn { id, .. }) = actions.iter().find(|action| matches!(action, Action::Spawn { .. })).cloned() {
+                actions.push(Action::Signal { id, signal: Signal::TERM, group: false });
+            }
+        }),
+        (Broken::ToldTwice, |_, _, actions| {
+            if let Some(told) = actions.iter().find(|action| matches!(action, Action::Signal { signal: Signal::TERM, .. })).cloned() {
+                actions.push(told);
+            }
+        }),
+        (Broken::TwoReloadsAtOnce, |world, event, actions| {
+            if matches!(event, Event::Requested { request: Request::Reload, .. }) && world.supervisor.candidate().is_some() {
+                let what = Program::Worker { generation: world.supervisor.newest.next(), slot: 0 };
+                actions.push(Action::Spawn { id: WorkerId(99), what });
+            }
+        }),
+        (Broken::StartedAfterAStop, |world, event, actions| {
+            if let Event::Requested { request: Request::Stop { .. }, .. } = event {
+                let what = Program::Worker { generation: world.supervisor.newest, slot: 0 };
+                actions.push(Action::Spawn { id: WorkerId(99), what });
+            }
+        }),
+        (Broken::ToldTheCurrentWithoutASuccessor, |world, event, actions| {
+            if let (Event::SpawnFailed { .. }, Phase::Serving, Some(current)) =
+                (event, world.supervisor.phase, world.with_role(Role::Current).first())
+            {
+                actions.push(Action::Signal { id: *current, signal: Signal::TERM, group: false });
+            }
+        }),
+        (Broken::ExitWithWorkersAlive, |_, event, actions| {
+            if let Event::Requested { request: Request::Stop { .. }, .. } = event {
+                actions.push(Action::Exit { status: 1, callers: vec![] });
+            }
+        }),
+        (Broken::AliveWithNothingToWaitFor, |_, _, actions| actions.retain(|action| !matches!(action, Action::Exit { .. }))),
+        (Broken::ActedAfterTheEnd, |_, _, actions| {
+            if actions.iter().any(|action| matches!(action, Action::Exit { .. })) {
+                actions.push(Action::SuspendMaster);
+            }
+        }),
+        (Broken::KilledOneThatWasNotTold, |world, event, actions| {
+            if let (Event::Requested { request: Request::Forward(_), .. }, Some(id)) = (event, world.with_role(Role::Current).first()) {
+                actions.push(Action::Kill { id: *id });
+            }
+        }),
+        (Broken::ListenersClosedWhileServing, |_, event, actions| {
+            if let Event::Requested { request: Request::Reload, .. } = event {
+                actions.push(Action::CloseListeners);
+            }
+        }),
+        (Broken::TheWrongStatus, |_, _, actions| {
+            for action in actions {
+                if let Action::Exit { status, .. } = action {
+                    *status = 0;
+                }
+            }
+        }),
+        (Broken::AStopForgotten, |_, event, actions| {
+            if let Event::Requested { request: Request::Stop { .. }, .. } = event {
+                actions.retain(|action| !matches!(action, Action::Signal { .. }));
+            }
+        }),
+        (Broken::AReloadWithoutAnEnd, |_, _, actions| {
+            actions.retain(|action| !matches!(action, Action::Announce(Lifecycle::ReloadEnded { outcome: Err(_), .. })));
+        }),
+        (Broken::AnnouncedOutOfTurn, |_, event, actions| {
+            if let Event::Requested { request: Request::Stop { .. }, .. } = event {
+                actions.push(Action::Announce(Lifecycle::Stopping));
+            }
+        }),
+        (Broken::ASignalLost, |world, event, actions| {
+            if let Event::Requested { request: Request::Forward(_), .. } = event {
+                let candidate = world.with_role(Role::Candidate);
+                actions.retain(|action| !matches!(action, Action::Signal { id, .. } if candidate.contains(id)));
+            }
+        }),
+        (Broken::ToldAndLeftSuspended, |_, _, actions| actions.retain(|action| !matches!(action, Action::Continue { .. }))),
+        (Broken::ACallerForgotten, |_, _, actions| {
+            actions.retain(|action| !matches!(action, Action::Answer { reply: Reply::ReloadFailed(_), .. }));
+        }),
+        (Broken::AnsweredTwice, |_, _, actions| {
+            if let Some(answer) = actions.iter().find(|action| matches!(action, Action::Answer { .. })).cloned() {
+                actions.push(answer);
+            }
+        }),
+        (Broken::AnsweredForAnEarlierReload, |world, event, actions| {
+            if let (Event::Requested { request: Request::Reload, caller: Some(caller) }, Phase::RollingOver(_)) =
+                (event, world.supervisor.phase)
+            {
+                let generation = GenerationNumber(world.supervisor.newest.0.saturating_sub(1));
+                let reloaded = Reloaded { generation, pid: None, workers: 1, took: START };
+                actions.push(Action::Answer { caller: *caller, reply: Reply::Reloaded(reloaded) });
+            }
+        }),
+        (Broken::TheTerminalLost, |_, _, actions| actions.retain(|action| !matches!(action, Action::Foreground { .. }))),
+        (Broken::ForgotAGenerationThatLives, |_, event, actions| {
+            if let Event::Spawned { .. } = event {
+                actions.push(Action::Forget { generation: GenerationNumber::FIRST });
+            }
+        }),
+        (Broken::AGenerationNeverForgotten, |_, _, actions| actions.retain(|action| !matches!(action, Action::Forget { .. }))),
+    ];
+    for (expected, sabotage) in sabotages {
+        // The small walks first: most promises are broken there.
+        let found = casts().into_iter().rev().find_map(|(_, cast)| walk(&cast, *sabotage).err().filter(|(broken, _)| broken == expected));
+        assert!(found.is_some(), "{expected:?} was not caught");
+    }
+}
+
+/// The promises that no false action can break, only a false state: the core itself is damaged on its way.
+#[test]
+fn a_damaged_state_is_seen_too() {
+    let (_, cast) = casts().remove(0);
+    POLICY.with(|policy| *policy.borrow_mut() = Some(cast.policy.clone()));
+    let lucky = Luck { kills: true, loads: true };
+    let runs = |id: u32| Event::Spawned { id: WorkerId(id), pid: Pid::new(100 + id as i32).expect("a positive pid") };
+    let mut world = World::new(&cast);
+    let ask = |request| Event::Requested { request, caller: None };
+    for event in [Event::Boot { policy: cast.policy.clone() }, runs(1), ask(Request::Reload), runs(2)] {
+        world.happen(event, lucky, no_sabotage).expect("a reload is under way");
+    }
+    let mut orphaned = world.clone();
+    orphaned.supervisor.generations.retain(|generation| generation.role != Role::Current);
+    orphaned.alive.retain(|process| process.id == WorkerId(2));
+    orphaned.kept = vec![GenerationNumber(2)];
+    assert_eq!(orphaned.happen(ask(Request::Forward(Signal::USR1)), lucky, no_sabotage), Err(Broken::NobodyServesThoughSomebodyCould));
+
+    let mut stuck = world;
+    stuck.happen(ask(STOP), lucky, no_sabotage).expect("a stop");
+    stuck.supervisor.timers.set(Timer::Trust, stuck.now);
+    assert_eq!(stuck.happen(Event::Tick, lucky, no_sabotage), Err(Broken::ADeadlineThatIsNeverMet));
+}

@@ -1,0 +1,61 @@
+//! waitpid(2), and PR_SET_CHILD_SUBREAPER of prctl(2).
+//! By the raw status word: nix's WaitStatus cannot name a real-time signal, and the kernel has reaped by then.
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::types::process::{ExitStatus, Pid};
+use crate::types::signal::Signal;
+
+/// What has become of a child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    Exited(Pid, ExitStatus),
+    /// A signal has suspended it; it can be continued.
+    Suspended(Pid, Signal),
+    Continued(Pid),
+}
+
+/// Orphans below fall to this process instead of to PID 1. As PID 1 they do anyhow.
+pub fn become_subreaper() {
+    // SAFETY: prctl(2) with this option takes plain numbers. A kernel without it (before 3.4) leaves us without orphans.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// Reaps one child that has exited, or tells of one that was suspended or continued. `None`: there is none just now.
+/// Never blocks.
+pub fn next_change() -> Option<Change> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to a local that outlives the call.
+        let result = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED) };
+        if let Some(change) = Pid::new(result).and_then(|pid| decode(pid, status)) {
+            return Some(change);
+        }
+        if result == 0 || result < 0 && Errno::last() != Errno::EINTR {
+            return None;
+        }
+    }
+}
+
+/// Whether there is a child that has not been reaped.
+pub fn has_children() -> bool {
+    // SAFETY: takes plain numbers and a null pointer, which is allowed. WNOWAIT: nobody is reaped.
+    unsafe { libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), libc::WNOHANG | libc::WEXITED | libc::WNOWAIT) == 0 }
+}
+
+fn decode(pid: Pid, status: libc::c_int) -> Option<Change> {
+    if libc::WIFSTOPPED(status) {
+        return Some(Change::Suspended(pid, Signal::new(libc::WSTOPSIG(status))?));
+    }
+    if libc::WIFCONTINUED(status) {
+        return Some(Change::Continued(pid));
+    }
+    if libc::WIFSIGNALED(status) {
+        return Some(Change::Exited(
+            pid,
+            ExitStatus::Killed { signal: Signal::new(libc::WTERMSIG(status))?, core: libc::WCOREDUMP(status) },
+        ));
+    }
+    libc::WIFEXITED(status).then_some(Change::Exited(pid, ExitStatus::Exited(libc::WEXITSTATUS(status) as u8)))
+}

@@ -1,0 +1,221 @@
+//! What the service manager is told, sd_notify(3): systemd, or whoever has set NOTIFY_SOCKET. Of the master only: what
+//! workers say of themselves comes in by a socket of their generation, and is not passed on here.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::sys::notify::NotifySocket;
+use crate::types::environment as handoff;
+use crate::types::time::Instant;
+
+/// A manager that reads so slowly is told of fewer reloads.
+const MOST_WAITING: usize = 64;
+/// systemd ignores a longer datagram, and READY=1 with it.
+const LONGEST_DATAGRAM: usize = 4096;
+
+/// The way up.
+#[derive(Debug)]
+pub struct ServiceManager {
+    address: OsString,
+    socket: NotifySocket,
+    waiting: Waiting,
+    blocked: bool,
+    status: String,
+}
+
+/// A turn of the life, as the manager is told of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    Ready,
+    Reloading,
+    Stopping,
+}
+
+/// Messages that have not been sent yet, the oldest first.
+///
+/// Each message holds the status, so a later message replaces one that holds nothing else. READY=1 of the start, the last
+/// reload and STOPPING=1 are sent however slowly the manager reads. A reload in between may be left out, RELOADING=1 and
+/// READY=1 together: a manager that waits for them finds both in the next reload.
+#[derive(Debug, Default)]
+struct Waiting(VecDeque<(Option<Turn>, String)>);
+
+impl Waiting {
+    fn add(&mut self, turn: Option<Turn>, text: String) {
+        self.0.retain(|(turn, _)| turn.is_some());
+        if self.0.len() >= MOST_WAITING {
+            self.leave_out_a_reload();
+        }
+        self.0.push_back((turn, text));
+    }
+
+    fn leave_out_a_reload(&mut self) {
+        let turns = self.0.iter().map(|(turn, _)| *turn);
+        let next = self.0.iter().skip(1).map(|(turn, _)| *turn);
+        let whole = turns.zip(next).position(|pair| pair == (Some(Turn::Reloading), Some(Turn::Ready)));
+        if let Some(begin) = whole {
+            self.0.drain(begin..begin + 2);
+        }
+    }
+
+    fn first(&self) -> Option<&str> {
+        self.0.front().map(|(_, text)| text.as_str())
+    }
+
+    fn remove_first(&mut self) {
+        self.0.pop_front();
+    }
+}
+
+impl ServiceManager {
+    /// The manager that NOTIFY_SOCKET names, if it names one.
+    pub fn find(environment: &[(OsString, OsString)]) -> Option<io::Result<ServiceManager>> {
+        handoff::variable(environment, "NOTIFY_SOCKET").map(ServiceManager::connect)
+    }
+
+    fn connect(address: &OsStr) -> io::Result<ServiceManager> {
+        Ok(ServiceManager {
+            address: address.to_owned(),
+            socket: NotifySocket::connect(address)?,
+            waiting: Waiting::default(),
+            blocked: false,
+            status: String::new(),
+        })
+    }
+
+    /// The first start or a reload is over, and a generation serves.
+    pub fn ready(&mut self, status: String) {
+        self.say(Some(Turn::Ready), "READY=1\n", status);
+    }
+
+    /// A reload has begun. With the time in the same datagram: without it systemd does not take it for the answer to its
+    /// own request.
+    pub fn reloading(&mut self, now: Instant, status: String) {
+        self.say(Some(Turn::Reloading), &format!("RELOADING=1\nMONOTONIC_USEC={}\n", now.0.as_micros()), status);
+    }
+
+    pub fn stopping(&mut self, status: String) {
+        self.say(Some(Turn::Stopping), "STOPPING=1\n", status);
+    }
+
+    /// One line on how things are, said again only when it has changed.
+    pub fn status(&mut self, status: String) {
+        if status != self.status {
+            self.say(None, "", status);
+        }
+    }
+
+    fn say(&mut self, turn: Option<Turn>, words: &str, status: String) {
+        self.waiting.add(turn, datagram(words, &status));
+        self.status = status;
+    }
+
+    /// Has this descriptor kept under this name beyond the master's life. FDPOLL=0, lest an error that a datagram socket
+    /// reports counts as its end.
+    pub fn keep(&self, name: &str, fd: BorrowedFd) -> io::Result<()> {
+        self.socket.send_patiently(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), Some(fd))
+    }
+
+    /// Has all descriptors of these names closed, and returns when they are.
+    pub fn forget(&self, names: &[&str]) -> io::Result<()> {
+        for name in names {
+            self.socket.send_patiently(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None)?;
+        }
+        self.socket.barrier()
+    }
+
+    /// What to wait for until more can be said; `None` where nothing waits.
+    pub fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
+        self.blocked.then(|| self.socket.as_fd())
+    }
+
+    /// Says what can be said now. An error means that something was lost.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.blocked = false;
+        while let Some(text) = self.waiting.first() {
+            match self.socket.send(text) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Ok(());
+                }
+                // It may have made its socket anew.
+                Err(_) => {
+                    let again = NotifySocket::connect(&self.address).and_then(|socket| {
+                        self.socket = socket;
+                        self.socket.send(text)
+                    });
+                    self.waiting.remove_first();
+                    again?;
+                }
+                Ok(()) => self.waiting.remove_first(),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The turn's words and the status, cut where systemd would ignore all of it.
+fn datagram(words: &str, status: &str) -> String {
+    let mut text = format!("{words}STATUS={status}");
+    let end = (0..=text.len().min(LONGEST_DATAGRAM)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.truncate(end);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(waiting: &Waiting) -> Vec<&str> {
+        waiting.0.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    fn turn(waiting: &mut Waiting, turn: Turn, number: usize) {
+        waiting.add(Some(turn), format!("{turn:?} {number}"));
+    }
+
+    #[test]
+    fn only_the_latest_status_waits_and_every_turn() {
+        let mut waiting = Waiting::default();
+        waiting.add(None, "a".to_owned());
+        turn(&mut waiting, Turn::Ready, 1);
+        waiting.add(None, "b".to_owned());
+        waiting.add(None, "c".to_owned());
+        assert_eq!(told(&waiting), ["Ready 1", "c"]);
+        turn(&mut waiting, Turn::Reloading, 2);
+        assert_eq!(told(&waiting), ["Ready 1", "Reloading 2"]);
+        assert_eq!(waiting.first(), Some("Ready 1"));
+        waiting.remove_first();
+        assert_eq!(told(&waiting), ["Reloading 2"]);
+    }
+
+    #[test]
+    fn a_manager_that_does_not_read_hears_of_the_start_of_the_last_reload_and_of_the_end() {
+        let mut waiting = Waiting::default();
+        turn(&mut waiting, Turn::Ready, 1);
+        for number in 2..1000 {
+            turn(&mut waiting, Turn::Reloading, number);
+            waiting.add(None, "status".to_owned());
+            turn(&mut waiting, Turn::Ready, number);
+            assert!(waiting.0.len() <= MOST_WAITING);
+        }
+        turn(&mut waiting, Turn::Reloading, 1000);
+        turn(&mut waiting, Turn::Stopping, 1000);
+        let told = told(&waiting);
+        assert!(told.len() <= MOST_WAITING);
+        assert_eq!(told[0], "Ready 1");
+        assert_eq!(told[told.len() - 4..], ["Reloading 999", "Ready 999", "Reloading 1000", "Stopping 1000"]);
+        for pair in told[1..told.len() - 2].chunks(2) {
+            assert_eq!(pair[0].replace("Reloading", ""), pair[1].replace("Ready", ""), "{told:#?}");
+        }
+    }
+
+    #[test]
+    fn a_status_of_any_length_leaves_room_for_the_turn() {
+        let long = "\u{e9}".repeat(LONGEST_DATAGRAM);
+        let text = datagram("READY=1\n", &long);
+        assert!(text.starts_with("READY=1\nSTATUS=\u{e9}") && text.len() <= LONGEST_DATAGRAM && text.len() > LONGEST_DATAGRAM - 2);
+        assert_eq!(datagram("", "x"), "STATUS=x");
+    }
+}

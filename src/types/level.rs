@@ -1,0 +1,51 @@
+//! How much a log line matters, and how much of the log the operator wants.
+
+/// How much a line matters. The first matters most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Level {
+    /// Something that was asked for has failed: a start, a reload, the end itself.
+    Error,
+    /// Something is missing or lost, and the master goes on without it.
+    Warning,
+    /// A turn of the life: started, current, stopping.
+    Notice,
+    /// A detail that helps to find a fault.
+    Info,
+}
+
+/// How much of the log is written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Verbosity {
+    /// Errors and warnings only.
+    Quiet,
+    /// Notices too.
+    #[default]
+    Normal,
+    /// Details too.
+    Verbose,
+}
+
+impl Verbosity {
+    /// Whether a line of this level is written.
+    pub fn shows(self, level: Level) -> bool {
+        level
+            <= match self {
+                Verbosity::Quiet => Level::Warning,
+                Verbosity::Normal => Level::Notice,
+                Verbosity::Verbose => Level::Info,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_keeps_failures_and_verbose_adds_details() {
+        let shown = |verbosity: Verbosity| {
+            [Level::Error, Level::Warning, Level::Notice, Level::Info].into_iter().filter(|level| verbosity.shows(*level)).count()
+        };
+        assert_eq!([Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose].map(shown), [2, 3, 4]);
+    }
+}

@@ -1,0 +1,36 @@
+//! `-handoff`: the variables of the protocols that tell a worker about its sockets. Pure.
+
+use crate::config::protocols::{Protocol, Protocols};
+use crate::types::environment::{Chunk, Variable};
+use crate::types::listener::{FIRST_FD, Listener};
+use crate::types::process::GenerationNumber;
+
+/// What the protocols in use say about these listeners, which the worker has at 3 and up.
+pub fn variables(protocols: &Protocols, listeners: &[Listener], generation: GenerationNumber) -> Vec<Variable> {
+    let said = |protocol: &Protocol| !listeners.is_empty() || *protocol == Protocol::ServerStarter && protocols.are_chosen();
+    protocols.in_use().filter(said).flat_map(|protocol| variables_of(protocol, listeners, generation)).collect()
+}
+
+fn variables_of(protocol: Protocol, listeners: &[Listener], generation: GenerationNumber) -> Vec<Variable> {
+    match protocol {
+        Protocol::EinhornFds => vec![Variable::text("EINHORN_FDS", FIRST_FD.to_string())],
+        Protocol::Systemd => {
+            let names: Vec<&str> = listeners.iter().map(|listener| listener.name.as_deref().unwrap_or("unknown")).collect();
+            vec![
+                Variable::text("LISTEN_FDS", listeners.len().to_string()),
+                Variable { key: "LISTEN_PID".into(), value: vec![Chunk::Pid] },
+                Variable::text("LISTEN_FDNAMES", names.join(":")),
+            ]
+        }
+        Protocol::ServerStarter => {
+            let ports: Vec<Vec<u8>> = (FIRST_FD..)
+                .zip(listeners)
+                .map(|(fd, listener)| [listener.addr.as_slice(), format!("={fd}").as_bytes()].concat())
+                .collect();
+            vec![
+                Variable::bytes("SERVER_STARTER_PORT", ports.join(&b';')),
+                Variable::text("SERVER_STARTER_GENERATION", generation.to_string()),
+            ]
+        }
+    }
+}

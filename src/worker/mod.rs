@@ -1,0 +1,7 @@
+//! What a worker is started from, and how it is started.
+
+pub mod environment;
+pub mod handoff;
+pub mod identity;
+pub mod launch;
+pub mod program;

@@ -1,0 +1,383 @@
+//! Signals while something is under way, and stops that do not go smoothly.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use nix::libc;
+use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1};
+
+use crate::harness::pre_exec::{self, block_and_ignore};
+use crate::harness::pty::Pty;
+use crate::harness::{
+    Master, SOON, Setup, children_of, eventually, exited, fixture, free_dir, only_child, pid_namespaces, send, skip, state_of,
+};
+
+const CTRL_C: &[u8] = b"\x03";
+const CTRL_Z: &[u8] = b"\x1a";
+
+fn ready(setup: Setup, verbs: &str) -> Master {
+    let master = setup.program(fixture("worker"), verbs.split(' ')).spawn();
+    master.wait_output("ready", SOON);
+    master.wait_note("generation 1: current", SOON);
+    master
+}
+
+fn count(master: &Master, text: &str) -> usize {
+    master.lines().iter().filter(|line| line.text() == text).count()
+}
+
+// ---- a candidate
+
+#[test]
+fn a_signal_during_a_reload_reaches_the_candidate_too() {
+    let master = ready(Setup::new().arg("-start=600000"), "signals");
+    master.signal(SIGHUP);
+    master.wait_outputs("ready", 2, SOON);
+    master.signal(SIGUSR1);
+    master.wait_outputs("signal 10", 2, SOON);
+}
+
+#[test]
+fn a_signal_after_a_reload_does_not_reach_the_retiring_generation() {
+    let master = ready(Setup::new().arg("-start=0"), "ignore TERM signals --until QUIT");
+    master.signal(SIGHUP);
+    master.wait_outputs("ready", 2, SOON);
+    // Told to stop after everything else that it hears.
+    master.wait_output("signal 15", SOON);
+    master.signal(SIGUSR1);
+    master.wait_output("signal 10", SOON);
+    assert_eq!(count(&master, "signal 10"), 1);
+}
+
+// ---- suspended workers
+
+#[test]
+fn a_suspended_worker_is_ended_by_a_stop_and_by_nothing_less() {
+    let mut master = ready(Setup::new().arg("-start=600000"), "sleep");
+    let worker = only_child(master.pid());
+    send(worker, SIGSTOP);
+    eventually("it is suspended", SOON, || state_of(worker) == Some('T'));
+    master.signal(Signal::SIGWINCH);
+    // The master works its signals off in their order.
+    master.signal(SIGHUP);
+    master.wait_note("generation 2: started", SOON);
+    assert_eq!(state_of(worker), Some('T'), "no signal but a stop continues it");
+    assert_eq!(master.stop(SIGTERM), exited(143));
+}
+
+#[test]
+fn a_suspended_worker_that_is_replaced_ends_too() {
+    let master = ready(Setup::new().arg("-start=0"), "sleep");
+    let worker = only_child(master.pid());
+    send(worker, SIGSTOP);
+    eventually("it is suspended", SOON, || state_of(worker) == Some('T'));
+    master.signal(SIGHUP);
+    master.wait_note(&format!("pid {worker} killed by SIGTERM"), SOON);
+}
+
+// ---- job control by kill(2)
+
+#[test]
+fn job_control_signals_from_kill_are_forwarded_and_do_not_suspend_the_master() {
+    for signal in [SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
+        let mut master = ready(Setup::new(), "signals");
+        master.signal(signal);
+        master.wait_output(&format!("signal {}", signal as i32), SOON);
+        master.signal(SIGUSR1);
+        master.wait_output("signal 10", SOON);
+        assert_ne!(state_of(master.pid()), Some('T'), "{signal}");
+        assert_eq!(master.stop(SIGTERM), exited(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_cont_reaches_all_workers() {
+    let master = ready(Setup::new().arg("-start=600000"), "signals");
+    master.signal(SIGHUP);
+    master.wait_outputs("ready", 2, SOON);
+    master.signal(SIGCONT);
+    master.wait_outputs("signal 18", 2, SOON);
+}
+
+/// As PID 1 in a container and as an ordinary process: all but those that the kernel or the master takes for itself.
+#[test]
+fn each_signal_that_kill_sends_reaches_the_program() {
+    // KILL and STOP never arrive; HUP, TERM, INT and QUIT mean something; CHLD is for reaping; 32 and 33 are a libc's.
+    let own = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGKILL, libc::SIGTERM, libc::SIGCHLD, libc::SIGSTOP, 32, 33];
+    let mut places = vec![("an ordinary process", Setup::new())];
+    match pid_namespaces() {
+        Ok(()) => places.push(("PID 1", Setup::new().in_pid_namespace())),
+        Err(reason) => skip(&reason),
+    }
+    for (place, setup) in places {
+        let mut master = ready(setup, "signals");
+        let sent: Vec<i32> = (1..=64).filter(|signal| !own.contains(signal)).collect();
+        for signal in &sent {
+            master.signal(*signal);
+            master.wait_output(&format!("signal {signal}"), SOON);
+        }
+        assert_eq!(master.stop(SIGTERM), exited(0), "{place}");
+        for signal in sent {
+            assert_eq!(count(&master, &format!("signal {signal}")), 1, "{place}: {signal}");
+        }
+    }
+}
+
+// ---- the rest of a group
+
+/// A shell that a stop ends at once, and a worker in its group that takes a while.
+fn shell_with_a_server(finish: &str) -> [String; 3] {
+    let worker = fixture("worker").display().to_string();
+    ["sh".to_owned(), "-c".to_owned(), format!("{worker} signals hold 300 say {finish}; true")]
+}
+
+#[test]
+fn with_group_the_master_waits_for_the_rest_of_the_group() {
+    let mut places = vec![("an ordinary process", Setup::new())];
+    match pid_namespaces() {
+        Ok(()) => places.push(("PID 1", Setup::new().in_pid_namespace())),
+        Err(reason) => skip(&reason),
+    }
+    for (place, setup) in places {
+        let [shell, option, script] = shell_with_a_server("drained");
+        let mut master = setup.arg("-group").arg("-listen=none").program(shell, [option, script]).spawn();
+        master.wait_output("ready", SOON);
+        assert_eq!(master.stop(SIGTERM), exited(143), "{place}: the status is the shell's");
+        assert_eq!(count(&master, "drained"), 1, "{place}: {:#?}", master.lines());
+        master.wait_note("other processes of process group", SOON);
+    }
+}
+
+#[test]
+fn without_group_the_master_exits_with_its_first_process() {
+    let [shell, option, script] = shell_with_a_server("drained");
+    let mut master = Setup::new().arg("-listen=none").program(shell, [option, script]).spawn();
+    master.wait_output("ready", SOON);
+    assert_eq!(master.stop(SIGTERM), exited(143));
+    master.wait_note("processes that the program started are left: ", SOON);
+    for pid in master.children() {
+        send(pid, SIGKILL);
+    }
+}
+
+#[test]
+fn the_stop_timeout_reaches_the_rest_of_a_group_whose_first_process_is_gone() {
+    let worker = fixture("worker").display().to_string();
+    let script = format!("{worker} ignore TERM sleep; true");
+    let mut master =
+        Setup::new().with_stdin().arg("-group").arg("-listen=none").arg("-stop-timeout=200").program("sh", ["-c", &script]).spawn();
+    master.wait_output("ready", SOON);
+    assert_eq!(master.stop(SIGTERM), exited(143));
+    master.wait_note("processes of its group still run 0.", SOON);
+    assert!(master.left_nobody());
+}
+
+#[test]
+fn a_worker_that_has_joined_another_group_is_killed_all_the_same() {
+    let mut master = ready(Setup::new().arg("-stop-timeout=200"), "leave-group ignore TERM sleep");
+    let worker = only_child(master.pid());
+    master.signal(SIGTERM);
+    assert_eq!(master.wait_exit(SOON), exited(137));
+    assert_eq!(state_of(worker), None);
+}
+
+// ---- a program in the background
+
+#[test]
+fn a_program_that_goes_to_the_background_is_named() {
+    let worker = fixture("worker").display().to_string();
+    let mut master = Setup::new().program("sh", ["-c", &format!("setsid {worker} sleep & sleep 0.2")]).spawn();
+    let note = master.wait_note("processes that the program started are left: ", SOON);
+    assert!(note.contains("(worker)") && note.contains("must stay in the foreground"), "{note}");
+    assert_eq!(master.wait_exit(SOON), exited(0));
+    let left = note.split("left: ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|pid| pid.parse().ok()).expect("a pid");
+    send(left, SIGKILL);
+}
+
+#[test]
+fn a_program_that_does_its_work_and_leaves_nobody_is_not_blamed() {
+    let mut master = Setup::new().arg("-listen=none").program("true", [""; 0]).spawn();
+    assert_eq!(master.wait_exit(SOON), exited(0));
+    assert!(!master.notes().iter().any(|note| note.contains("foreground")), "{:#?}", master.notes());
+}
+
+// ---- out of reach
+
+#[test]
+fn a_worker_that_cannot_be_killed_does_not_hold_up_the_exit_and_is_not_called_killed() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can run a worker as another user");
+    }
+    let without_cap_kill = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"];
+    let mut places = vec![("an ordinary process", Setup::new(), false)];
+    match pid_namespaces() {
+        Ok(()) => places.push(("PID 1", Setup::new().in_pid_namespace(), true)),
+        Err(reason) => skip(&reason),
+    }
+    for (place, setup, is_pid_1) in places {
+        let directory = free_dir();
+        let copy = directory.join("worker");
+        fs::copy(fixture("worker"), &copy).expect("a copy for everybody");
+        let setup = setup.through(without_cap_kill).arg("-user=65534:65534").arg("-stop-timeout=200").arg("-dir=/");
+        let mut master = setup.program(&copy, ["sleep"]).spawn();
+        master.wait_output("ready", SOON);
+        let worker = only_child(master.pid());
+        master.signal(SIGTERM);
+        let status = master.wait_exit(SOON);
+        assert_eq!(status, exited(1), "{place}: never 0");
+        let notes = master.notes();
+        assert!(notes.iter().any(|note| note.contains("cannot kill pid ") && note.contains("CAP_KILL")), "{place}: {notes:#?}");
+        assert!(!notes.iter().any(|note| note.ends_with(": killed")), "{place}: {notes:#?}");
+        if !is_pid_1 {
+            assert!(state_of(worker).is_some(), "it lives");
+            send(worker, SIGKILL);
+        }
+    }
+}
+
+#[test]
+fn a_stop_signal_that_workers_inherit_blocked_or_ignored_is_told() {
+    for (blocked, ignored, word) in [(&[libc::SIGTERM][..], &[][..], "blocked"), (&[], &[libc::SIGTERM], "ignored")] {
+        let setup = Setup::new().tune(move |command| block_and_ignore(command, blocked, ignored));
+        let master = ready(setup, "sleep");
+        master.wait_note(&format!("SIGTERM is {word} in the process that started socketmaster"), SOON);
+    }
+    let master = ready(Setup::new(), "sleep");
+    assert!(!master.notes().iter().any(|note| note.contains("in the process that started")), "{:#?}", master.notes());
+}
+
+// ---- a shell's job
+
+/// A master below a shell that leads the session of a terminal, in the shell's own process group as in a script.
+fn below_a_shell(verbs: &[&str]) -> (Master, u32, Pty) {
+    let (pty, tty) = Pty::open();
+    let shell = ["sh", "-c", r#""$@"; exit $?"#, "sh"];
+    let setup = Setup::new().through(shell).tune(move |command| pre_exec::lead_session(command, Some(tty)));
+    let master = setup.arg("-listen=none").program(verbs[0], &verbs[1..]).spawn();
+    master.wait_note("generation 1: current", SOON);
+    let pid = only_child(master.pid());
+    (master, pid, pty)
+}
+
+#[test]
+fn a_program_below_a_shell_can_read_the_terminal() {
+    let (master, socketmaster, mut pty) = below_a_shell(&["sh", "-c", "read -r line; echo \"it read $line\"; exec sleep 600"]);
+    let worker = only_child(socketmaster);
+    eventually("it has the terminal", SOON, || pty.foreground() == Some(worker));
+    pty.press(b"hello\n");
+    master.wait_output("it read hello", SOON);
+    pty.press(CTRL_C);
+    master.wait_note("ended with status 130", SOON);
+}
+
+#[test]
+fn a_program_below_a_shell_that_never_reads_leaves_the_terminal_alone() {
+    let (master, socketmaster, mut pty) = below_a_shell(&["sleep", "600"]);
+    only_child(socketmaster);
+    assert_eq!(pty.foreground(), Some(master.pid()));
+    pty.press(CTRL_C);
+    master.wait_note("stopping (SIGINT)", SOON);
+    master.wait_note("ended with status 130", SOON);
+}
+
+#[test]
+fn ctrl_z_suspends_the_job_of_a_program_that_has_the_terminal_and_fg_brings_both_back() {
+    let (master, socketmaster, mut pty) = below_a_shell(&["sh", "-c", "read -r line; echo \"it read $line\"; exec sleep 600"]);
+    let worker = only_child(socketmaster);
+    eventually("it has the terminal", SOON, || pty.foreground() == Some(worker));
+    pty.press(CTRL_Z);
+    let both = || [state_of(socketmaster), state_of(worker)];
+    eventually("both are suspended", SOON, || if both() == [Some('T'); 2] { Ok(()) } else { Err(both()) });
+    // As a shell's fg does it, but for the terminal: nobody has taken it meanwhile.
+    send(socketmaster, SIGCONT);
+    send(master.pid(), SIGCONT);
+    eventually("it has the terminal again", SOON, || pty.foreground() == Some(worker));
+    pty.press(b"again\n");
+    master.wait_output("it read again", SOON);
+}
+
+#[test]
+fn a_script_that_starts_a_program_with_the_terminal_gets_it_back() {
+    let (pty, tty) = Pty::open();
+    let shell = ["sh", "-c", r#""$@"; echo "back"; read -r line; echo "the script read $line""#, "sh"];
+    let setup = Setup::new().through(shell).tune(move |command| pre_exec::lead_session(command, Some(tty)));
+    let mut pty = pty;
+    let master = setup.arg("-listen=none").program("sh", ["-c", "read -r line"]).spawn();
+    master.wait_note("generation 1: current", SOON);
+    let worker = only_child(only_child(master.pid()));
+    eventually("it has the terminal", SOON, || pty.foreground() == Some(worker));
+    pty.press(b"one\n");
+    master.wait_output("back", SOON);
+    pty.press(b"two\n");
+    master.wait_output("the script read two", SOON);
+}
+
+#[test]
+fn when_the_generation_with_the_terminal_is_gone_the_one_that_is_left_gets_it() {
+    let (pty, tty) = Pty::open();
+    let mut pty = pty;
+    let setup = Setup::new().arg("-start=0").tune(move |command| pre_exec::lead_session(command, Some(tty)));
+    let mut master = setup.program("sh", ["-c", "trap '' TERM; echo up; while :; do sleep 1; done"]).spawn();
+    master.wait_output("up", SOON);
+    let first = only_child(master.pid());
+    master.signal(SIGHUP);
+    master.wait_note("generation 2: current", SOON);
+    master.wait_outputs("up", 2, SOON);
+    let second = children_of(master.pid()).into_iter().find(|pid| *pid != first).expect("it has been started");
+    eventually("the new one has it", SOON, || pty.foreground() == Some(second));
+    pty.press(CTRL_C);
+    master.wait_note("generation 2 is gone", SOON);
+    eventually("the old one has it", SOON, || pty.foreground() == Some(first));
+    pty.press(CTRL_C);
+    assert_eq!(master.wait_exit(SOON), exited(130));
+}
+
+#[test]
+fn nohup_is_heeded_when_the_terminal_goes_away() {
+    for (ignored, stops) in [(&[libc::SIGHUP][..], false), (&[], true)] {
+        let (pty, tty) = Pty::open();
+        let setup = Setup::new().tune(move |command| {
+            block_and_ignore(command, &[], ignored);
+            pre_exec::lead_session(command, Some(tty));
+        });
+        let mut master = ready(setup, "ignore HUP sleep");
+        drop(pty);
+        if stops {
+            master.wait_note("stopping", SOON);
+        } else {
+            // The hang-up comes before any signal that is sent after it.
+            master.signal(SIGUSR1);
+            master.wait_note("killed by SIGUSR1", SOON);
+            assert!(!master.notes().iter().any(|note| note.contains("stopping")), "{:#?}", master.notes());
+        }
+        master.wait_exit(SOON);
+    }
+}
+
+// ---- a stop
+
+#[test]
+fn a_thread_dump_is_no_stop_where_quit_is_forwarded_and_a_stop_else() {
+    let master = ready(Setup::new().arg("-signal=QUIT:forward").arg("-stop-timeout=50"), "signals");
+    master.signal(SIGQUIT);
+    master.wait_output("signal 3", SOON);
+    let uri = master.uri();
+    assert!(TcpStream::connect(uri.trim_start_matches("tcp://")).is_ok(), "it listens");
+    let mut master = ready(Setup::new(), "signals --until QUIT");
+    master.signal(SIGQUIT);
+    master.wait_note("stopping (SIGQUIT)", SOON);
+    assert_eq!(master.wait_exit(SOON), exited(0));
+}
+
+#[test]
+fn an_answer_that_has_begun_is_finished_after_a_stop() {
+    let mut master = ready(Setup::new(), "serve");
+    let mut stream = TcpStream::connect(master.uri().trim_start_matches("tcp://")).expect("a listener");
+    stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").expect("room");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.contains("200"), "{answer}");
+    master.signal(SIGINT);
+    master.wait_exit(SOON);
+}

@@ -1,0 +1,3 @@
+//! What is generated from the tables in the source.
+
+pub mod pages;

@@ -1,0 +1,8 @@
+//! What is generated is fresh, and right for those who read it: manual page, README, completions.
+
+#[path = "../../tests/harness/basics.rs"]
+mod basics;
+mod completions;
+mod install;
+mod pages;
+mod summary;
