@@ -155,10 +155,13 @@ fn without_group_the_master_exits_with_its_first_process() {
     let mut master = Setup::new().arg("-listen=none").program(shell, [option, script]).spawn();
     master.wait_output("ready", SOON);
     assert_eq!(master.stop(SIGTERM), exited(143));
-    master.wait_note("processes that the program started are left: ", SOON);
-    for pid in master.children() {
-        send(pid, SIGKILL);
-    }
+    send(named_as_left(&master), SIGKILL);
+}
+
+/// The process that the master names as left by the program.
+fn named_as_left(master: &Master) -> u32 {
+    let note = master.wait_note("processes that the program started are left: ", SOON);
+    note.split("left: ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|pid| pid.parse().ok()).expect("a pid")
 }
 
 #[test]
@@ -191,8 +194,7 @@ fn a_program_that_goes_to_the_background_is_named() {
     let note = master.wait_note("processes that the program started are left: ", SOON);
     assert!(note.contains("(worker)") && note.contains("must stay in the foreground"), "{note}");
     assert_eq!(master.wait_exit(SOON), exited(0));
-    let left = note.split("left: ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|pid| pid.parse().ok()).expect("a pid");
-    send(left, SIGKILL);
+    send(named_as_left(&master), SIGKILL);
 }
 
 #[test]

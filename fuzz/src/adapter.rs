@@ -5,30 +5,27 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
 
 use socketmaster::config::Command;
-use socketmaster::control::server::{Call, Server};
-use socketmaster::output::relay::{Line, Relay, Sink};
+use socketmaster::control::server::{Call, ControlToken, Server};
+use socketmaster::output::lines::{Line, Sink};
+use socketmaster::output::relay::Relay;
 use socketmaster::types::process::Pid;
 use socketmaster::types::request::Verb;
-use socketmaster::types::socket_name::SocketName;
+use socketmaster::types::time::Instant;
 
 /// Whether the words of a variable may be quoted, and so any word can be written in one.
-pub const WORDS_ARE_QUOTED: bool = false;
+pub const WORDS_ARE_QUOTED: bool = true;
 
 /// The words of a variable that holds several: those of SOCKETMASTER_ARGS, which reach the program as they are.
 pub fn words(text: &OsStr) -> Result<Vec<OsString>, String> {
     let variables = [("SOCKETMASTER_ARGS".into(), text.to_owned())];
     crate::parse(&["-listen=none".into(), "program".into()], &variables).map(|command| match command {
-        Command::Run(config) => config.args,
+        Command::Run(config) => config.reloadable.args,
         other => panic!("{other:?} is no configuration"),
     })
-}
-
-/// What a master's answer says to a person; `None` if it is no answer.
-pub fn answer(line: &str) -> Option<(bool, String)> {
-    socketmaster::control::understood(line)
 }
 
 /// A control socket with nobody but the fuzzer on it.
@@ -41,15 +38,16 @@ impl Control {
     pub fn open() -> Control {
         let name = format!("socketmaster-fuzz-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
-        let server = Server::open(&SocketName::Abstract(name.into_bytes())).expect("a free name");
-        Control { server, address }
+        let listener = UnixListener::bind_addr(&address).expect("a free name");
+        listener.set_nonblocking(true).expect("it can be");
+        Control { server: Server::new(listener.into(), true), address }
     }
 
     /// What is asked in these bytes, which arrive in pieces of this size, and the answers.
     pub fn hear(&mut self, bytes: &[u8], piece: usize) -> (Vec<Verb>, String) {
         let mut caller = UnixStream::connect_addr(&self.address).expect("it listens");
         caller.set_nonblocking(true).expect("it can be");
-        self.server.serve(&[true]);
+        self.serve();
         let mut asked = Vec::new();
         let mut answers = Vec::new();
         for piece in bytes.chunks(piece) {
@@ -64,12 +62,21 @@ impl Control {
             self.take(&caller, &mut asked, &mut answers);
         }
         drop(caller);
-        self.server.serve(&[false, true]);
+        self.serve();
         (asked, String::from_utf8(answers).expect("answers are text"))
     }
 
+    /// As if every source were ready.
+    fn serve(&mut self) {
+        let tokens: Vec<ControlToken> = self.server.sources().map(|(token, ..)| token).collect();
+        for token in tokens {
+            self.server.ready(token, Instant(Duration::ZERO));
+        }
+        self.server.flush();
+    }
+
     fn take(&mut self, mut caller: &UnixStream, asked: &mut Vec<Verb>, answers: &mut Vec<u8>) {
-        self.server.serve(&[false, true]);
+        self.serve();
         loop {
             if let Some(Call { caller, verb, .. }) = self.server.next_call() {
                 asked.push(verb);
@@ -96,15 +103,22 @@ pub fn relayed(limit: usize, bytes: &[u8], piece: usize) -> Vec<(bool, Vec<u8>)>
         fn takes_more(&mut self) -> bool {
             true
         }
+        fn room(&mut self) -> usize {
+            usize::MAX
+        }
+        fn took(&mut self, _: usize) {}
+        fn lost(&mut self, _: Pid, bytes: usize) {
+            panic!("{bytes} bytes are lost");
+        }
     }
     let mut lines = Lines(Vec::new());
     let mut relay = Relay::new(limit);
     let pid = Pid::new(1).expect("a pid");
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
-    relay.follow(pid, OwnedFd::from(reader));
+    let id = relay.follow(pid, OwnedFd::from(reader));
     for piece in bytes.chunks(piece) {
         writer.write_all(piece).expect("it is read");
-        relay.read(&[true], &mut lines);
+        relay.read(id, &mut lines);
     }
     drop(writer);
     relay.drain(pid, &mut lines);

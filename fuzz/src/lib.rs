@@ -8,7 +8,7 @@ pub mod adapter;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use socketmaster::config::{self, Command, Config};
+use socketmaster::config::{self, Command, Config, Invocation};
 use socketmaster::error::Error;
 use socketmaster::types::one_line::OneLine;
 
@@ -26,8 +26,8 @@ pub fn assert_one_line(text: &str) {
 
 /// Parses a command line. An error must be for one line, and its kind must be "usage".
 pub fn parse(words: &[OsString], variables: &[(OsString, OsString)]) -> Result<Command, String> {
-    let env = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-    config::parse(words.iter().cloned(), &env).map_err(|error| {
+    let argv = std::iter::once(OsString::from("socketmaster")).chain(words.iter().cloned()).collect();
+    config::load(&Invocation { argv, environment: variables.to_vec() }).map_err(|error| {
         let text = error.to_string();
         assert_one_line(&text);
         assert!(matches!(error, Error::Usage(_)), "{text}");

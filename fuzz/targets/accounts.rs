@@ -8,7 +8,7 @@ use socketmaster_fuzz::parse_option;
 fuzz_target!(|text: &str| {
     let spec = UserSpec::parse(text);
     if !text.is_empty() {
-        assert_eq!(parse_option("user", text.as_ref()).map(|config| config.user).ok(), spec.clone().ok().map(Some));
+        assert_eq!(parse_option("user", text.as_ref()).map(|config| config.reloadable.user).ok(), spec.clone().ok().map(Some));
     }
     let Ok(spec) = spec else { return };
     for part in [Some(&spec.user), spec.group.as_ref()].into_iter().flatten() {

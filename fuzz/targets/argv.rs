@@ -28,18 +28,18 @@ fuzz_target!(|data: &[u8]| {
         Err(_) | Ok(Command::Ask(_)) => {}
         Ok(Command::Print(page)) => assert!(page.ends_with('\n') && !page.contains('\u{1b}')),
         Ok(Command::Run(config)) => {
-            assert!(!config.command.is_empty());
-            for endpoint in &config.listen {
+            assert!(!config.reloadable.command.is_empty());
+            for endpoint in &config.reloadable.listen {
                 assert_eq!(endpoint.to_string().parse::<Endpoint>().as_ref(), Ok(endpoint));
             }
-            for (key, template) in &config.env {
+            for (key, template) in &config.reloadable.env {
                 assert!(!key.is_empty() && !key.as_bytes().contains(&b'=') && !key.as_bytes().contains(&0));
-                assert_eq!(template.missing_name(&config.listen), None);
+                assert_eq!(template.missing_name(&config.reloadable.listen), None);
             }
             // The operands reach the program as they are, unless a variable names it or its arguments.
             if variables.is_empty() {
-                let behind = words.iter().skip(words.len() - config.args.len());
-                assert!(behind.eq(&config.args), "{:?} of {words:?}", config.args);
+                let behind = words.iter().skip(words.len() - config.reloadable.args.len());
+                assert!(behind.eq(&config.reloadable.args), "{:?} of {words:?}", config.reloadable.args);
             }
         }
     }

@@ -6,7 +6,7 @@ use socketmaster::config::env_template::Template;
 use socketmaster::config::listen_uri::Endpoint;
 use socketmaster::types::environment::Chunk;
 use socketmaster::types::listener::Listener;
-use socketmaster::types::process::Generation;
+use socketmaster::types::process::GenerationNumber;
 use socketmaster_fuzz::parse;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -20,9 +20,16 @@ fuzz_target!(|data: &[u8]| {
     let endpoints: Vec<Endpoint> = uris.iter().map(|uri| uri.parse().expect(uri)).collect();
     let listeners: Vec<Listener> = (3..)
         .zip(&endpoints)
-        .map(|(fd, endpoint)| Listener { fd, name: endpoint.options.name.clone(), addr: b"address".to_vec(), uri: endpoint.to_string() })
+        .map(|(fd, endpoint)| Listener {
+            fd,
+            name: endpoint.options.name().map(str::to_owned),
+            addr: b"address".to_vec(),
+            host: b"host".to_vec(),
+            port: Some(80),
+            uri: endpoint.to_string(),
+        })
         .collect();
-    let fill = |template: &Template| template.fill(&listeners, Generation::FIRST);
+    let fill = |template: &Template| template.fill(&listeners, GenerationNumber::FIRST);
 
     // Doubled braces are text, whatever else is.
     let doubled: Vec<u8> = text.iter().flat_map(|byte| std::iter::repeat_n(*byte, if b"{}".contains(byte) { 2 } else { 1 })).collect();

@@ -11,7 +11,7 @@ fuzz_target!(|text: &str| {
             let printed = endpoint.to_string();
             assert_eq!(printed.parse::<Endpoint>().as_ref(), Ok(&endpoint), "{printed:?}");
             if text != "none" {
-                assert_eq!(parse_option("listen", text.as_ref()).map(|config| config.listen), Ok(vec![endpoint]));
+                assert_eq!(parse_option("listen", text.as_ref()).map(|config| config.reloadable.listen), Ok(vec![endpoint]));
             }
         }
         Err(cause) => {

@@ -13,5 +13,5 @@ fuzz_target!(|text: &str| {
         _ => None,
     };
     let expected: Option<Vec<u8>> = text.split(',').map(number).collect();
-    assert_eq!(parse_option("ok", text.as_ref()).map(|config| config.policy.ok).ok(), expected);
+    assert_eq!(parse_option("ok", text.as_ref()).map(|config| config.reloadable.policy.ok).ok(), expected);
 });

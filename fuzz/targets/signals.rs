@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use socketmaster::config::signal_rules::SignalAction;
+use socketmaster::types::request::Request;
 use socketmaster::types::signal::Signal;
 use socketmaster_fuzz::parse_option;
 
@@ -16,14 +17,16 @@ fuzz_target!(|text: &str| {
         assert_eq!(text.to_ascii_uppercase().parse(), Ok(signal));
         assert_eq!(signal.as_raw().to_string().parse(), Ok(signal));
     }
-    let stop = parse_option("stop-signal", text.as_ref()).map(|config| config.policy.stop_signal);
+    let stop = parse_option("stop-signal", text.as_ref()).map(|config| config.reloadable.policy.stop_signal);
     assert_eq!(stop.ok(), signal.ok().filter(|signal| *signal != Signal::STOP));
     if let Ok(config) = parse_option("signal", text.as_ref()) {
         let (from, _) = text.split_once(':').expect("SIG:DO");
         let from = from.parse::<Signal>().expect("a signal");
         assert!(![Signal::KILL, Signal::STOP, Signal::CHLD].contains(&from));
         for signal in Signal::all() {
-            assert_ne!(config.signals.meaning(signal), SignalAction::Stop(Signal::STOP), "a worker would never end");
+            let action = config.reloadable.signals.action(signal);
+            let suspends = matches!(action, SignalAction::Request(Request::Stop { with: Some(Signal::STOP), .. }));
+            assert!(!suspends, "a worker would never end");
         }
     }
 });

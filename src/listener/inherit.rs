@@ -124,7 +124,7 @@ fn names<'a>(sockets: impl Iterator<Item = &'a Offered>) -> Vec<&'a str> {
 
 /// The name under which a listener is kept in the store: its address as it was asked for. `None` for those that are not
 /// the master's own, and for a name that would be too long.
-pub(super) fn store_name(address: &Address) -> Option<String> {
+pub fn store_name(address: &Address) -> Option<String> {
     match address {
         Address::Inet { .. } | Address::Unix { .. } => {}
         Address::Inherited(_) | Address::Activated(_) => return None,
@@ -152,7 +152,7 @@ pub fn stored(resolved: &[Resolved], offered: &[Offered]) -> Vec<Option<RawFd>> 
 }
 
 /// For each listener what was kept of it, each socket given once.
-fn kept<'a>(listen: impl Iterator<Item = &'a Address>, offered: &[Offered]) -> Vec<Option<i32>> {
+pub fn kept<'a>(listen: impl Iterator<Item = &'a Address>, offered: &[Offered]) -> Vec<Option<i32>> {
     let mut left: Vec<&Offered> = offered.iter().filter(|socket| is_stored(socket)).collect();
     let find = |address: &Address| {
         let name = store_name(address)?;

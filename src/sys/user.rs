@@ -227,7 +227,7 @@ fn id(field: &[u8]) -> Result<u32, &'static str> {
 }
 
 /// The first line with that name or uid, as the libc looks for it.
-fn user_in(text: &[u8], wanted: &NameOrId) -> Result<Option<User>, Error> {
+pub fn user_in(text: &[u8], wanted: &NameOrId) -> Result<Option<User>, Error> {
     let Some(line) = lines(text).find(|line| match wanted {
         NameOrId::Name(name) => line.name() == name.as_bytes(),
         NameOrId::Id(uid) => line.id(2) == Ok(*uid),
@@ -245,11 +245,13 @@ fn user_in(text: &[u8], wanted: &NameOrId) -> Result<Option<User>, Error> {
     }))
 }
 
-fn group_in(text: &[u8], name: &str) -> Result<Option<u32>, Error> {
+/// The gid in the first line with that name.
+pub fn group_in(text: &[u8], name: &str) -> Result<Option<u32>, Error> {
     lines(text).find(|line| line.name() == name.as_bytes()).map(|line| group_number(&line)).transpose()
 }
 
-fn memberships_in(text: &[u8], user: &OsStr) -> Result<Vec<u32>, Error> {
+/// The gids of all lines that list this user as a member.
+pub fn memberships_in(text: &[u8], user: &OsStr) -> Result<Vec<u32>, Error> {
     let mut groups = Vec::new();
     for line in lines(text) {
         let members = line.field(3).unwrap_or_default();
