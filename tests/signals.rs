@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
 use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1};
@@ -48,6 +49,26 @@ fn a_signal_after_a_reload_does_not_reach_the_retiring_generation() {
     master.signal(SIGUSR1);
     master.wait_output("signal 10", SOON);
     assert_eq!(count(&master, "signal 10"), 1);
+}
+
+#[test]
+fn a_flood_of_signals_does_not_make_time_stand_still() {
+    let master = ready(Setup::new().arg("-start=200"), "ignore 40 sleep");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Real-time signals queue, and to send one takes less time than to forward it: one is always pending.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    send(master.pid(), 40);
+                }
+            });
+        }
+        master.signal(SIGHUP);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| master.wait_note("generation 2: current", SOON)));
+        stop.store(true, Ordering::Relaxed);
+        outcome.expect("the reload ends during the flood");
+    });
 }
 
 // ---- suspended workers

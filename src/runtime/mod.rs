@@ -42,6 +42,8 @@ use crate::worker::launch::{LaunchSpec, StartDirectory};
 use pid_file::PidFile;
 use workers::Workers;
 
+/// After so many signals in a row it is looked whether something is due.
+const MOST_IN_A_ROW: u32 = 64;
 /// How long a log that nobody reads may hold up the end, counted anew whenever it takes something.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -103,6 +105,7 @@ impl Running {
         self.tell(Event::Boot { policy: first.policy });
         // Whether there may be somebody to reap: a SIGCHLD says so, but not of those whom the program before this has left.
         let mut changed = true;
+        let mut signals_in_a_row = 0;
         loop {
             if let Some(end) = self.end.take() {
                 return self.finish(end);
@@ -116,6 +119,12 @@ impl Running {
                 }
                 continue;
             }
+            // Time comes last, but a flood of signals must not make it stand still.
+            if signals_in_a_row >= MOST_IN_A_ROW {
+                signals_in_a_row = 0;
+                self.time_passes();
+                continue;
+            }
             self.flush();
             let received = match self.next_call() {
                 Some(call) => {
@@ -127,10 +136,14 @@ impl Running {
             };
             match received {
                 Some(received) => {
+                    signals_in_a_row += 1;
                     changed = received.signal == Signal::CHLD;
                     self.signal_came(received);
                 }
-                None => self.time_passes(),
+                None => {
+                    signals_in_a_row = 0;
+                    self.time_passes();
+                }
             }
         }
     }

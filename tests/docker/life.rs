@@ -80,6 +80,26 @@ fn docker_kill_reaches_the_program_with_any_signal() {
     assert_eq!(signals, 8, "each of them once, and TERM");
 }
 
+/// KILL and STOP never arrive, CHLD is for reaping, and 32 and 33 are a libc's.
+#[test]
+fn docker_kill_reaches_the_program_with_each_signal_there_is() {
+    let Some(image) = programs() else { return };
+    let forward = "-signal=INT:forward -signal=QUIT:forward -signal=TERM:forward";
+    let mut container = image.run("", &format!("-listen=none {forward} -- /worker signals"));
+    container.wait_output("ready", SOON);
+    let sent: Vec<i32> = (1..=64).filter(|signal| ![9, 15, 17, 19, 32, 33].contains(signal)).collect();
+    for signal in &sent {
+        container.signal(&signal.to_string());
+        container.wait_output(&format!("signal {signal}"), SOON);
+    }
+    container.signal("15");
+    assert_eq!(container.wait_exit(SOON), exited(0));
+    for signal in sent {
+        let times = container.lines().iter().filter(|line| line.text() == format!("signal {signal}")).count();
+        assert_eq!(times, 1, "{signal}");
+    }
+}
+
 #[test]
 fn orphans_are_reaped_those_of_docker_exec_too() {
     let Some(image) = programs() else { return };
