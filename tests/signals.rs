@@ -60,12 +60,12 @@ fn a_flood_of_signals_does_not_make_time_stand_still() {
     let [worker, binary] = ["worker", "socketmaster"].map(|name| directory.join(name));
     fs::copy(fixture("worker"), &worker).and_then(|_| fs::copy(crate::harness::binary(), &binary)).expect("copies for everybody");
     let setup = Setup::new().run_as(64_123, 64_123).binary(&binary).arg("-start=200").arg("-dir=/");
-    let master = setup.program(&worker, ["ignore", "40", "sleep"]).spawn();
+    let master = setup.arg("-signal=40:ignore").program(&worker, ["sleep"]).spawn();
     master.wait_output("ready", SOON);
     master.wait_note("generation 1: current", SOON);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Real-time signals queue, and to send one takes less time than to forward it: one is always pending.
+        // Real-time signals queue, and to send one takes less time than to receive it: one is always pending.
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {

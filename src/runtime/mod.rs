@@ -103,27 +103,11 @@ impl Running {
         }
         self.workers.lay_down(GenerationNumber::FIRST, first.spec);
         self.tell(Event::Boot { policy: first.policy });
-        // Whether there may be somebody to reap: a SIGCHLD says so, but not of those whom the program before this has left.
-        let mut changed = true;
         let mut signals_in_a_row = 0;
         loop {
+            self.reap();
             if let Some(end) = self.end.take() {
                 return self.finish(end);
-            }
-            // One death at a time: as soon as a pid is reaped the kernel may give it to another process, so all that follows
-            // from one is done before the next.
-            if changed {
-                match wait::next_change() {
-                    Some(change) => self.child_changed(change),
-                    None => changed = false,
-                }
-                continue;
-            }
-            // Time comes last, but a flood of signals must not make it stand still.
-            if signals_in_a_row >= MOST_IN_A_ROW {
-                signals_in_a_row = 0;
-                self.time_passes();
-                continue;
             }
             self.flush();
             let received = match self.next_call() {
@@ -136,15 +120,30 @@ impl Running {
             };
             match received {
                 Some(received) => {
-                    signals_in_a_row += 1;
-                    changed = received.signal == Signal::CHLD;
+                    if received.signal != Signal::CHLD {
+                        // Whatever has become of a child comes before a signal that was sent after it.
+                        self.reap();
+                    }
                     self.signal_came(received);
+                    signals_in_a_row += 1;
                 }
-                None => {
-                    signals_in_a_row = 0;
-                    self.time_passes();
-                }
+                None => signals_in_a_row = 0,
             }
+            // Time comes last, but a flood of signals must not make it stand still.
+            if signals_in_a_row == 0 || signals_in_a_row >= MOST_IN_A_ROW {
+                signals_in_a_row = 0;
+                self.time_passes();
+            }
+        }
+    }
+
+    /// Takes every change of a child that there is. One at a time: as soon as a pid is reaped the kernel may give it to
+    /// another process, so all that follows from one death is done before the next.
+    fn reap(&mut self) {
+        while self.end.is_none()
+            && let Some(change) = wait::next_change()
+        {
+            self.child_changed(change);
         }
     }
 

@@ -60,7 +60,10 @@ impl Running {
                         relay.read(id, &mut self.log);
                     }
                 }
-                Token::Report(id) => self.start_progressed(id),
+                Token::Report(id) => {
+                    self.reap();
+                    self.start_progressed(id);
+                }
                 Token::Paths => self.paths_changed(),
             }
         }

@@ -140,7 +140,13 @@ pub struct FailedReload {
 pub enum Why {
     NotLoaded(OneLine),
     NotStarted(SpawnError),
-    Exited { pid: Option<Pid>, status: ExitStatus, lived: Duration },
+    /// Its execve(2) has not returned in time.
+    NotExecuted,
+    Exited {
+        pid: Option<Pid>,
+        status: ExitStatus,
+        lived: Duration,
+    },
     DeadlineMissed,
 }
 
@@ -174,6 +180,7 @@ impl fmt::Display for Why {
             Why::NotStarted(error) => f.write_str(&error.cause),
             Why::Exited { pid: Some(pid), status, lived } => write!(f, "pid {pid} {status} after {}", Seconds(*lived)),
             Why::Exited { pid: None, status, lived } => write!(f, "a worker {status} after {}", Seconds(*lived)),
+            Why::NotExecuted => f.write_str("the program was not executed in time"),
             Why::DeadlineMissed => f.write_str("not ready in time"),
         }
     }

@@ -12,6 +12,10 @@ use crate::types::request::CallerId;
 use crate::types::settings::{Policy, Trust};
 use crate::types::time::Instant;
 
+/// A program that is not executed in this time is given up: a network file system that is away, a scanner, or the workers'
+/// own user holds it up.
+const LONGEST_EXEC: Duration = Duration::from_secs(60);
+
 /// A reload that is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rollover {
@@ -35,7 +39,12 @@ impl Supervisor {
     }
 
     pub(super) fn start_candidate(&mut self, policy: Policy, now: Instant, act: &mut Vec<Action>) {
-        if let Trust::Ready { within: Some(within) } = policy.trust {
+        let within = match policy.trust {
+            // Its time begins when it runs; but somebody may hold it up for ever before that.
+            Trust::Lived(_) => Some(LONGEST_EXEC),
+            Trust::Ready { within } => within,
+        };
+        if let Some(within) = within {
             self.timers.set(Timer::Trust, now.after(within));
         }
         self.start_generation(policy, Role::Candidate, now, act);
@@ -81,9 +90,10 @@ impl Supervisor {
         if !self.timers.take_due(Timer::Trust, now) {
             return;
         }
-        match self.candidate().map(|candidate| &candidate.policy.trust) {
-            Some(Trust::Lived(_)) => self.promote(now, act),
-            Some(Trust::Ready { .. }) | None => self.roll_back(Why::DeadlineMissed, now, act),
+        match self.candidate() {
+            Some(candidate) if !candidate.runs() => self.roll_back(Why::NotExecuted, now, act),
+            Some(Generation { policy: Policy { trust: Trust::Lived(_), .. }, .. }) => self.promote(now, act),
+            Some(_) | None => self.roll_back(Why::DeadlineMissed, now, act),
         }
     }
 

@@ -136,10 +136,19 @@ fn the_time_of_a_candidate_counts_from_when_it_runs() {
     let mut story = Story::new(policy(Trust::Lived(START)));
     story.runs = Runs::Later;
     assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
-    assert_eq!(story.supervisor.deadline(), None, "a slow exec is waited for");
-    assert_eq!(story.after(START), []);
+    assert_eq!(story.after(START), [], "a slow exec is waited for");
     assert_eq!(story.runs(2), []);
     assert_eq!(story.supervisor.deadline(), Some(story.now.after(START)));
+}
+
+#[test]
+fn a_program_that_is_never_executed_fails_its_reload() {
+    let mut story = Story::new(policy(Trust::Lived(START)));
+    story.runs = Runs::Later;
+    assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
+    assert_eq!(story.after(Duration::from_secs(60)), [kill(2)]);
+    assert_eq!(story.supervisor.phase(), Phase::Serving);
+    assert_eq!(story.ask(Request::Reload), [spawn(3, 3)], "the next one begins afresh");
 }
 
 #[test]
