@@ -1,7 +1,8 @@
 //! socketmaster: opens listening sockets and keeps them, hands them to a program on fd 3, starts a new copy at HUP and
 //! retires the old one when the new one may be trusted; and is a correct PID 1.
 //!
-//! Data takes one way: argv -> `Config` -> `Runtime` -> `Event` -> `Supervisor::handle` -> `Action` -> done.
+//! Data takes one way: argv -> `Config` -> `Running` -> `Event` -> `Supervisor::handle` -> `Action` -> done. The map is in
+//! docs/architecture.md.
 //! A library only so that tests and generators can reach the parts; the product is the binary.
 
 #![deny(unsafe_code)]
