@@ -71,8 +71,8 @@ pub(super) fn boot(
         None => None,
     };
     let signals = SignalFd::open()?;
-    // Every descriptor from 3 up that was inherited has been closed by now. The master itself moves to /, so that it holds
-    // no mount but that of the directory in which it was started.
+    // Not before here: with listeners, every descriptor from 3 up that no listener has asked for was closed. The master itself
+    // moves to /, so that it holds no mount but that of the directory in which it was started.
     let start_directory = Rc::new(StartDirectory::current());
     let spec = prepared.spec(&start_directory, inherited_signals, streams.modes());
     if start_directory.is_held() {

@@ -277,7 +277,7 @@ const LIFE: &[Part] = &[
     On(
         "Death of a worker",
         "When no worker is left the master ends with the status of the current generation's worker that ended last. \
-         When only retiring workers are left it closes its listeners, so that new clients are refused at once and do not hang.",
+         When only retiring workers are left the listeners stay open and the log says that nobody accepts: clients wait, and a reload makes it serve again.",
     ),
     On("Orphans", "The master reaps every process that is left to it, as PID 1 or else as a child subreaper."),
 ];
@@ -356,7 +356,7 @@ const DOCKER: &[Part] = &[
     ),
     Says(
         "Use the form with brackets: the other one makes a shell PID 1, which passes no signal on. \
-         STOPSIGNAL is what `docker stop` sends and reaches the program as it is; without an answer for 10 seconds Docker kills, \
+         STOPSIGNAL is what `docker stop` sends. SIGTERM tells the program to stop with the signal of `-stop-signal`. After 10 seconds Docker kills, \
          and `docker run --stop-timeout` gives more. A reload is",
     ),
     Example("$ docker kill --signal HUP app"),
@@ -384,19 +384,19 @@ const FILES: &[Part] = &[
 const EXAMPLES: &[Part] = &[
     Says("A server that takes descriptor 3, reloaded and stopped:"),
     Example(
-        "$ socketmaster -listen=tcp://:8080 -- gunicorn --bind fd://3 app:app &\n\
+        "$ socketmaster -listen=tcp://:8080 -handoff=none -- gunicorn --bind fd://3 app:app &\n\
          $ kill -HUP $!\n\
          $ kill -TERM $!",
     ),
     Says("nginx, which has a variable of its own, wants non-blocking sockets, and stops politely at QUIT:"),
     Example(
-        "socketmaster -listen='tcp://:80?nonblock=1' -env='NGINX={fd};' \\\n\
+        "socketmaster -listen='tcp4://:80?nonblock=1' -env='NGINX={fd};' \\\n\
          \x20   -stop-signal=QUIT -- nginx -g 'daemon off;'",
     ),
     Says("php-fpm:"),
     Example(
         "socketmaster -listen='unix:///run/app.sock?mode=0660&group=www-data' \\\n\
-         \x20   -env='FPM_SOCKETS={host}:{port}={fd}' -stop-signal=QUIT -- php-fpm --nodaemonize",
+         \x20   -env='FPM_SOCKETS={addr}={fd}' -stop-signal=QUIT -- php-fpm --nodaemonize",
     ),
     Says("Two listeners with names, workers as another user, at most a minute for the old generation to finish:"),
     Example(
