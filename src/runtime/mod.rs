@@ -168,40 +168,35 @@ impl Running {
     // ---- what comes
 
     fn child_changed(&mut self, change: Change) {
-        match change {
-            Change::Exited(pid, status) => {
+        let (Change::Exited(pid, _) | Change::Suspended(pid, _) | Change::Continued(pid)) = change;
+        if let Some(id) = self.workers.id(pid) {
+            // Whether its program was executed comes first, if it is known by now.
+            self.start_progressed(id);
+        }
+        let id = self.workers.id(pid);
+        match (change, id) {
+            // An orphan: perhaps it was the last of a worker's group.
+            (Change::Exited(..), None) => {
                 self.workers.reaped(pid);
-                let Some(id) = self.workers.id(pid) else {
-                    // An orphan: perhaps it was the last of a worker's group.
-                    return self.look_at_groups();
-                };
-                // Whether its program was executed is known by now, and comes first.
-                self.start_progressed(id);
-                let Some(id) = self.workers.id(pid) else { return };
+                self.look_at_groups();
+            }
+            (Change::Exited(_, status), Some(id)) => {
                 if let Some(relay) = &mut self.relay {
                     relay.drain(pid, &mut self.log);
                 }
                 let group_left = signal::group_exists(pid);
-                if !group_left {
-                    self.workers.remove(id);
-                }
                 self.tell(Event::Exited { id, status, group_left });
-                // Without -group nobody waits for the rest of a group.
+                // Only with -group somebody waits for the rest of a group.
                 if self.supervisor.leaderless().all(|(known, _)| known != id) {
                     self.workers.remove(id);
                 }
             }
-            Change::Suspended(pid, signal) => {
-                if let Some(id) = self.workers.id(pid) {
-                    let terminal_is_ours = self.terminal == Terminal::Job && tty::is_ours();
-                    self.tell(Event::Suspended { id, signal, terminal_is_ours });
-                }
+            (Change::Suspended(_, signal), Some(id)) => {
+                let terminal_is_ours = self.terminal == Terminal::Job && tty::is_ours();
+                self.tell(Event::Suspended { id, signal, terminal_is_ours });
             }
-            Change::Continued(pid) => {
-                if let Some(id) = self.workers.id(pid) {
-                    self.tell(Event::Continued { id });
-                }
-            }
+            (Change::Continued(_), Some(id)) => self.tell(Event::Continued { id }),
+            (Change::Suspended(..) | Change::Continued(_), None) => {}
         }
     }
 
