@@ -636,10 +636,15 @@ fn stopped_child(master: &Master, but: Option<u32>) -> u32 {
 }
 
 /// Continues it until this has been noted: strace(1) may be about to stop it just now, and then one SIGCONT comes too early.
+/// Not at each look, since strace(1) stops the child for each SIGCONT, too.
 #[track_caller]
 fn continued(master: &Master, child: u32, note: &str) {
-    eventually(note, SOON, || {
-        send(child, SIGCONT);
+    let mut looks = 0;
+    eventually(note, 3 * SOON, || {
+        if looks % 100 == 0 {
+            send(child, SIGCONT);
+        }
+        looks += 1;
         master.notes().iter().any(|line| line.contains(note))
     });
 }
