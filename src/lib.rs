@@ -1,5 +1,5 @@
 //! socketmaster: opens listening sockets and keeps them, hands them to a program on fd 3, starts a new copy at HUP and
-//! retires the old one when the new one may be trusted; and is a correct PID 1.
+//! retires the old one when the new one is ready; and is a correct PID 1.
 //!
 //! Data takes one way: argv -> `Config` -> `Running` -> `Event` -> `Supervisor::handle` -> `Action` -> done. The map is in
 //! docs/architecture.md.

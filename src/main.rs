@@ -1,4 +1,5 @@
-//! The entry point: signals first, then the command line, then a page or a life; an error becomes one line and a status.
+//! The entry point: blocks signals, reads the command line, then prints a page, asks a running master, or becomes one. An
+//! error becomes one line and an exit status.
 //!
 //! With a C `main`, not Rust's: what std does before its own would ignore SIGPIPE for every worker, and signals that come
 //! meanwhile would be lost.
@@ -18,6 +19,7 @@ use socketmaster::control::client;
 use socketmaster::error::Error;
 use socketmaster::runtime;
 use socketmaster::sys::argv::arguments;
+use socketmaster::sys::errno::reason;
 use socketmaster::sys::reserve::Allocator;
 use socketmaster::sys::signal::{self, InheritedSignals};
 use socketmaster::types::one_line::OneLine;
@@ -26,7 +28,7 @@ use socketmaster::types::one_line::OneLine;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// The C runtime's way in.
+/// The entry point that the C runtime calls.
 ///
 /// # Safety
 /// For the C runtime alone to call.
@@ -38,7 +40,7 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
     // SAFETY: they come straight from the C runtime.
     let args = unsafe { arguments(argc, argv) };
     c_int::from(start(args, found).unwrap_or_else(|error| {
-        // Nobody may be reading; the status still tells. What was typed stays on its line.
+        // The write may fail where nobody reads; the exit status still tells. What was typed stays on its line.
         let _ = writeln!(std::io::stderr(), "socketmaster: {}", OneLine::from(error.to_string()));
         error.exit_status()
     }))
@@ -48,7 +50,7 @@ fn start(args: Vec<std::ffi::OsString>, found: InheritedSignals) -> Result<u8, E
     let invocation = Invocation { argv: args, environment: std::env::vars_os().collect() };
     match config::load(&invocation)? {
         Command::Print(page) => {
-            std::io::stdout().write_all(page.as_bytes()).map_err(|error| Error::cannot("write to", "standard output", error))?;
+            std::io::stdout().write_all(page.as_bytes()).map_err(|error| Error::cannot("write to", "standard output", reason(&error)))?;
             Ok(0)
         }
         Command::Ask(ask) => client::ask(&ask, found),

@@ -151,16 +151,16 @@ fn a_value_that_does_not_parse_is_told_with_what_is_accepted() {
             (&["-start=-1"], "-start=-1: not a whole number of milliseconds, such as 3000"),
             (&["--start", "1.5"], "--start=1.5: not a whole number of milliseconds, such as 3000"),
             (&["-start="], "-start=: not a whole number of milliseconds, such as 3000"),
-            (&["-stop-timeout=18446744073709551616"], "-stop-timeout=18446744073709551616: too many milliseconds; the most are ..."),
+            (&["-stop-timeout=18446744073709551616"], "-stop-timeout=18446744073709551616: too many milliseconds; the maximum is ..."),
             (&["-syslog=maybe"], "-syslog=maybe: neither on nor off; accepted are ..."),
             (&["-stop-signal=TREM"], "-stop-signal=TREM: unknown signal \"TREM\"; did you mean TERM?"),
             (&["-stop-signal=nothing"], "-stop-signal=nothing: unknown signal \"nothing\"; accepted are names such as TERM, ..."),
-            (&["-signal=USR1:relaod"], "-signal=USR1:relaod: cannot do \"relaod\"; did you mean reload?"),
+            (&["-signal=USR1:relaod"], "-signal=USR1:relaod: unknown action \"relaod\"; did you mean reload?"),
             (&["-signal=KILL:TERM"], "-signal=KILL:TERM: ... cannot be changed: the kernel or the reaping of processes needs it"),
             (&["-ok=256"], "-ok=256: not a list of exit statuses from 0 to 255, such as 143,130"),
             (&["-handoff=nosuch"], "-handoff=nosuch: unknown protocol 'nosuch'; accepted are none, or a list of ..."),
             (&["-handoff=systmd"], "-handoff=systmd: unknown protocol 'systmd'; did you mean systemd?"),
-            (&["-quiet", "-verbose"], "-quiet and -verbose cannot go together; leave one of them away"),
+            (&["-quiet", "-verbose"], "-quiet and -verbose cannot go together; omit one of them"),
             (&["-pid-file="], "-pid-file=: is empty; give a path"),
             (&["-env=PORT"], "-env=PORT: not KEY=TEMPLATE, such as PORT={addr}"),
             (&["-env=PORT={prot}"], "-env=PORT={prot}: unknown placeholder {prot}; accepted are ..."),
@@ -198,7 +198,7 @@ fn a_listen_uri_that_means_nothing_is_told_with_what_is_accepted() {
             (&["-listen=tcp://localhost"], "-listen=tcp://localhost: the port is missing; write tcp://HOST:PORT, ..."),
             (&["-listen=unix://run/a"], "-listen=unix://run/a: the path is not absolute; write unix:///PATH or unix://@NAME"),
             (&["-listen=fd://-1"], "-listen=fd://-1: \"-1\" is not a descriptor's number, such as fd://3"),
-            (&["-listen=none"], "-listen=none: none stands alone: no other socket beside it"),
+            (&["-listen=none"], "-listen=none: none cannot be combined with other listeners"),
             // To chown(2) the highest number means nobody at all.
             (&["-listen=unix:///a?user=4294967295"], "-listen=unix:///a?user=4294967295: user=4294967295: not a login or a uid"),
             (&["-listen=unix:///a?group=4294967295"], "-listen=unix:///a?group=4294967295: group=4294967295: not a group's name or a gid"),
@@ -228,7 +228,7 @@ fn an_option_in_the_place_of_the_program_is_told_with_the_cure() {
     let scene = Scene::new();
     let line = "cannot execute -command=/bin/true: ...; options come before -- and before the program";
     scene.refuses(scene.without_program(&["--", "-command=/bin/true"]), Opened::Nothing, 127, line);
-    let line = "cannot execute -no-option: No such file or directory; it is in no directory of PATH";
+    let line = "cannot execute -no-option: No such file or directory; no directory in PATH contains it";
     scene.refuses(scene.without_program(&["--", "-no-option"]), Opened::Nothing, 127, line);
 }
 
@@ -294,7 +294,7 @@ fn an_unknown_user_or_group_is_told_before_anything_is_opened() {
 fn a_user_without_being_root_is_refused() {
     let scene = Scene::new();
     let without_root = |setup: Setup| if geteuid().is_root() { setup.run_as(65534, 65534) } else { setup };
-    let line = "cannot run workers as 65533: only root may become another user; start as root, or leave -user away";
+    let line = "cannot run workers as 65533: only root may become another user; start as root, or omit -user";
     scene.refuses(without_root(scene.setup(&["-user=65533"])), Opened::Nothing, 1, line);
 
     // Nothing else stood in that user's way; but what root has made, it may not replace.
@@ -401,7 +401,7 @@ fn a_path_in_a_directory_that_is_not_there_is_refused() {
 fn a_program_that_is_not_there_ends_with_127() {
     for (command, cause) in [
         ("{dir}/no-such-program", "there is no such file"),
-        ("no-such-program", "it is in no directory of PATH"),
+        ("no-such-program", "no directory in PATH contains it"),
         ("./no-such-program", "there is no such file"),
     ] {
         let scene = Scene::new();
@@ -414,7 +414,7 @@ fn a_program_that_is_not_there_ends_with_127() {
 #[test]
 fn a_program_s_name_stays_on_its_line_whatever_is_in_it() {
     let scene = Scene::new();
-    let line = "cannot execute no\\nsuch\\u{1b}[2J: No such file or directory; it is in no directory of PATH";
+    let line = "cannot execute no\\nsuch\\u{1b}[2J: No such file or directory; no directory in PATH contains it";
     scene.refuses(scene.without_program(&["--", "no\nsuch\u{1b}[2J"]), Opened::Nothing, 127, line);
 }
 

@@ -294,7 +294,7 @@ fn garbage_is_answered_or_dropped_and_hurts_nobody() {
     let _ = (&endless).write_all(&[b'x'; 100_000]);
     let mut answer = String::new();
     let _ = (&endless).read_to_string(&mut answer);
-    assert_eq!(answer, "{\"ok\":false,\"text\":\"a line of more than 4096 bytes is no request\"}\n");
+    assert_eq!(answer, "{\"ok\":false,\"text\":\"the request is longer than 4096 bytes\"}\n");
     scene.is_well();
 }
 
@@ -526,7 +526,7 @@ fn a_uid_that_every_stranger_has_is_believed_only_in_the_master_s_own_user_names
         let answer = call(&|command| _ = command.uid(uid).gid(uid), "stop");
         assert_eq!(
             answer,
-            "{\"ok\":false,\"text\":\"refused: uid 65534 may be anybody's, and the caller is not seen in the master's user namespace\"}",
+            "{\"ok\":false,\"text\":\"refused: uid 65534 may stand for any user, and the caller is not seen in the master's user namespace\"}",
             "uid {uid}"
         );
     }
@@ -567,7 +567,7 @@ fn an_asker_neither_speaks_to_another_user_nor_shows_what_it_says() {
     let text = said(&output);
     assert_eq!(output.status, exited(1), "{text}");
     assert!(text.starts_with("socketmaster: cannot reach a master at @socketmaster-impersonated-"), "{text}");
-    assert!(text.ends_with(": uid 12345 listens there, which is neither root nor uid 65534"), "{text}");
+    assert!(text.ends_with(": the listener belongs to uid 12345, which is neither root nor uid 65534"), "{text}");
     assert_eq!(heard, "heard");
     for (listener, caller) in [(65_534, 65_534), (0, 65_534), (65_534, 0)] {
         let (output, heard) = impersonated(listener, caller, answer);
@@ -647,7 +647,7 @@ fn who_answers_otherwise_is_no_master() {
     let name = format!("socketmaster-impostor-{}", std::process::id());
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket");
     for (answer, cause) in
-        [("", "it has gone away without an answer"), ("HTTP/1.1 400 Bad Request\r\n", "it answers \"HTTP/1.1 400 Bad Request\"")]
+        [("", "it closed the connection without an answer"), ("HTTP/1.1 400 Bad Request\r\n", "it answers \"HTTP/1.1 400 Bad Request\"")]
     {
         let child = started(asker(&format!("@{name}"), &["-s=status"]));
         let (stream, _) = listener.accept().expect("a caller");

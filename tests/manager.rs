@@ -328,7 +328,7 @@ fn a_manager_that_does_not_read_holds_up_the_start_once_and_not_for_each_listene
     let setup = (0..60).fold(serving(Setup::new()), |setup, _| setup.arg("-listen=tcp://127.0.0.1:0"));
     let master = setup.env("NOTIFY_SOCKET", dir.join("notify")).env("FDSTORE", "100").spawn();
     master.wait_output("ready", SOON);
-    master.wait_note("cannot keep tcp://127.0.0.1:0 and what follows it in the descriptor store: timed out", SOON);
+    master.wait_note("cannot keep tcp://127.0.0.1:0 and the listeners after it in the descriptor store: timed out", SOON);
 }
 
 // ---- what it offers
@@ -364,7 +364,7 @@ fn one_of_them_by_its_name_beside_a_listener_of_our_own() {
     let (mut master, inherited) = reported(setup);
     assert_eq!(inherited.env("LISTEN_FDNAMES"), Some("unknown:admin"));
     assert!(inherited.env("SERVER_STARTER_PORT").is_some_and(|port| port.ends_with(&format!(";{}=4", path.display()))));
-    master.wait_note("a socket unit offers a socket named web, and no listener takes it: -listen=systemd:web would", SOON);
+    master.wait_note("a socket unit offers a socket named web, and no listener takes it; add -listen=systemd:web", SOON);
     master.stop(Signal::SIGTERM);
     assert!(path.exists(), "the path is the socket unit's");
 }

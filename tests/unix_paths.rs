@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 
 use crate::harness::{FreeDir, Master, SOON, Setup, eventually, exited, fixture, free_dir, killed, skip};
 
-const CAME_BACK: &str = "had disappeared: the same socket is there again";
+const CAME_BACK: &str = "had disappeared; it leads to the same socket again";
 
 fn listen_on(path: &Path, query: &str) -> Setup {
     Setup::new().arg("-start=0").arg(format!("-listen=unix://{}{query}", path.display()))

@@ -72,9 +72,9 @@ end
 
 function __socketmaster_verbs
     printf '%s\t%s\n' \
-        reload 'reloads, waits for the end of that reload, and fails if it has failed' \
+        reload 'reloads, waits for the end of the reload, and fails if the reload fails' \
         status 'shows generations, workers, listeners and the last reload' \
-        stop 'stops like TERM, and waits for the end'
+        stop 'stops as SIGTERM does and waits until the master has exited'
 end
 
 function __socketmaster_programs

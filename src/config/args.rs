@@ -485,9 +485,9 @@ mod tests {
         assert_eq!(run(&["-listen=none"]).listen, []);
         assert_eq!(run(&["-listen=none"]).signals, SignalTable::new(false, &[]));
         for (words, text) in [
-            (["-listen=tcp://:1", "-listen=none"], "-listen=none: none stands alone: no other socket beside it"),
-            (["-listen=none", "-listen=none"], "-listen=none: -listen=none stands alone: no other socket beside it"),
-            (["-listen=none", "--listen=tcp://:1"], "--listen=tcp://:1: -listen=none stands alone: no other socket beside it"),
+            (["-listen=tcp://:1", "-listen=none"], "-listen=none: none cannot be combined with other listeners"),
+            (["-listen=none", "-listen=none"], "-listen=none: -listen=none cannot be combined with other listeners"),
+            (["-listen=none", "--listen=tcp://:1"], "--listen=tcp://:1: -listen=none cannot be combined with other listeners"),
         ] {
             assert_eq!(wrong(&words), text);
         }
@@ -504,7 +504,7 @@ mod tests {
         assert_eq!(run(&["-start=18446744073709551615"]).policy.trust, Trust::Lived(Duration::from_millis(u64::MAX)));
         assert_eq!(
             wrong(&["-start=18446744073709551616"]),
-            "-start=18446744073709551616: too many milliseconds; the most are 18446744073709551615"
+            "-start=18446744073709551616: too many milliseconds; the maximum is 18446744073709551615"
         );
         for value in ["", "abc", "-1", "+1", "1.5", "3s", " 1", "1_000", "0x10"] {
             for option in ["-start", "-stop-timeout"] {
@@ -560,8 +560,8 @@ mod tests {
             ("USR3:reload", "unknown signal \"USR3\"; did you mean USR1?"),
             ("SIG:reload", "unknown signal \"SIG\"; accepted are names"),
             (":reload", "unknown signal \"\""),
-            ("USR1:", "cannot do \"\"; accepted are reload, stop, ignore, forward, or a signal"),
-            ("USR1:upgrade", "cannot do \"upgrade\"; accepted"),
+            ("USR1:", "unknown action \"\"; accepted are reload, stop, ignore, forward, or a signal"),
+            ("USR1:upgrade", "unknown action \"upgrade\"; accepted"),
             ("KILL:reload", "SIGKILL cannot be changed"),
             ("CHLD:ignore", "SIGCHLD cannot be changed"),
             ("TERM:SIGSTOP", "SIGSTOP only suspends"),
@@ -603,7 +603,7 @@ mod tests {
         }
         assert!(wrong(&["-env=A={nosuch}"]).starts_with("-env=A={nosuch}: unknown placeholder"));
         assert!(wrong(&["-listen=none", "-env=A={fd}"]).starts_with("-env=A={fd}: "));
-        assert_eq!(wrong(&["-env=A\0=b"]), "-env=A\\u{0}=b: a NUL cannot be part of a variable");
+        assert_eq!(wrong(&["-env=A\0=b"]), "-env=A\\u{0}=b: a variable cannot contain a NUL");
     }
 
     #[test]
@@ -704,7 +704,7 @@ mod tests {
         assert_eq!(fixed(&["-quiet"]).verbosity, Verbosity::Quiet);
         assert_eq!(fixed(&["-verbose"]).verbosity, Verbosity::Verbose);
         assert_eq!(fixed(&["-verbose", "-quiet=0"]).verbosity, Verbosity::Verbose);
-        assert_eq!(wrong(&["-verbose", "-quiet"]), "-quiet and -verbose cannot go together; leave one of them away");
+        assert_eq!(wrong(&["-verbose", "-quiet"]), "-quiet and -verbose cannot go together; omit one of them");
         assert_eq!(fixed(&["-pid-file=run/pid"]).pid_file, Some(PathBuf::from("run/pid")));
     }
 

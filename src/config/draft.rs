@@ -87,7 +87,7 @@ impl Draft {
             (false, false) => Output::Untouched,
         };
         fixed.verbosity = match (self.quiet, self.verbose) {
-            (true, true) => return Err(Error::usage("-quiet and -verbose cannot go together; leave one of them away")),
+            (true, true) => return Err(Error::usage("-quiet and -verbose cannot go together; omit one of them")),
             (true, false) => Verbosity::Quiet,
             (false, true) => Verbosity::Verbose,
             (false, false) => Verbosity::Normal,

@@ -16,9 +16,9 @@ Usage: socketmaster [options] -command=PATH [-- ARG...]
 ";
 
 pub const SUMMARY: &str = "Opens the listening sockets, keeps them open, and hands them to the program as descriptors 3, 4 and so on. \
-     At HUP a new generation of the program is started beside the old one, and the old one is told to stop when the new one may be trusted: \
-     no client is refused, no connection dropped. A new generation that fails is thrown away. \
-     It is a correct PID 1: it reaps orphans, passes signals on, and ends with the program's exit status.";
+     At SIGHUP a new generation of the program is started beside the old one, and the old one is told to stop when the new one is ready. \
+     No client is refused and no connection is dropped. If the new generation fails, the old one keeps running. \
+     It is a correct PID 1: it reaps orphans, forwards signals, and exits with the program's exit status.";
 
 pub const WRITING_OPTIONS: &str = "An option is written with one dash or two, its value behind = or as the next word; \
      a switch takes a value only behind =. The first other word, or --, ends the options: the rest belongs to the program. \

@@ -413,7 +413,7 @@ mod tests {
             for first in ["/", "@"] {
                 let letters = if first == "/" { 106 } else { 107 };
                 read(&format!("{scheme}://{first}{}", "x".repeat(letters)));
-                assert!(refused(&format!("{scheme}://{first}{}", "x".repeat(letters + 1))).contains("107 are the most"));
+                assert!(refused(&format!("{scheme}://{first}{}", "x".repeat(letters + 1))).contains("the maximum is 107"));
             }
         }
     }
@@ -573,7 +573,7 @@ mod tests {
         assert_eq!(read("TCP://*:080?nonblock=0").written.as_str(), "TCP://*:080?nonblock=0");
         assert_eq!(read("TCP://*:080?nonblock=0"), read("tcp://:80"), "equal is what means the same");
         for text in ["unix:///a\nb", "unix://@a\u{1b}[2J", "unixgram:///\u{7f}"] {
-            assert!(refused(text).contains("a control character cannot be part of it"), "{text:?}");
+            assert!(refused(text).contains("it contains a control character"), "{text:?}");
         }
     }
 

@@ -126,8 +126,8 @@ pub const OPTIONS: &[Opt] = &[
             let none = text == "none";
             let listen = &mut draft.reloadable.listen;
             match (none, &mut draft.no_listener) {
-                (true, _) if !listen.is_empty() => return Err("none stands alone: no other socket beside it".to_owned()),
-                (_, true) => return Err("-listen=none stands alone: no other socket beside it".to_owned()),
+                (true, _) if !listen.is_empty() => return Err("none cannot be combined with other listeners".to_owned()),
+                (_, true) => return Err("-listen=none cannot be combined with other listeners".to_owned()),
                 (true, no_listener) => *no_listener = true,
                 (false, _) => listen.push(values::utf8(text)?.parse()?),
             }
@@ -163,7 +163,7 @@ pub const OPTIONS: &[Opt] = &[
         section: PROGRAM,
         help: "working directory",
         long: "The working directory of workers, resolved anew at each start: a symlink to the current release, as Capistrano keeps one, is followed by a reload. \
-               It is entered as root or as the user of `-user`, whoever may. Unless given it is the directory that socketmaster was started in.",
+               socketmaster enters it as root, or as the user of `-user` where root may not. The default is the directory that socketmaster was started in.",
         read: |draft, text| {
             draft.reloadable.dir = Some(values::not_empty(text)?.into());
             Ok(())
@@ -197,8 +197,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: RELOAD,
         help: "time to trust",
-        long: "How many milliseconds a new generation must live before it is trusted and the old one is told to stop. \
-               If it ends earlier the reload has failed and the old one stays. 0: it is trusted as soon as it runs.",
+        long: "A new generation is ready after it has run for this many milliseconds. The old one is then told to stop. \
+               If the new one exits earlier, the reload fails and the old one keeps running. 0 means that it is ready as soon as it runs.",
         read: |draft, text| {
             draft.reloadable.policy.trust = Trust::Lived(values::millis(text)?);
             Ok(())
@@ -215,7 +215,7 @@ pub const OPTIONS: &[Opt] = &[
         section: RELOAD,
         help: "stop signal",
         long: "The signal that tells a worker to stop: the workers of an old generation, and all workers when socketmaster itself gets SIGTERM. \
-               A name with or without SIG, or a number. nginx and php-fpm want `QUIT`. A second SIGTERM is forwarded as it is.",
+               A name with or without SIG, or a number. Use `QUIT` for nginx and php-fpm. A second SIGTERM is forwarded unchanged.",
         read: |draft, text| {
             draft.reloadable.policy.stop_signal = signal_rules::read_stop_signal(values::utf8(text)?)?;
             Ok(())
@@ -231,7 +231,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: RELOAD,
         help: "then KILL",
-        long: "After how many milliseconds a worker that was told to stop, and is still there, gets KILL. 0: never, it may finish its work however long that takes.",
+        long: "A worker that still runs this many milliseconds after it was told to stop gets SIGKILL. 0 means never.",
         read: |draft, text| {
             draft.reloadable.policy.stop_timeout = Some(values::millis(text)?).filter(|wait| !wait.is_zero());
             Ok(())
@@ -400,8 +400,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::SettingAndRequest,
         section: CONTROL,
         help: "control socket",
-        long: "The control socket: an absolute path, or an abstract name behind `@`. The master opens it, with mode 0600, and hears its own user and root; \
-               `-s` speaks to the master behind it.",
+        long: "The control socket: an absolute path, or an abstract name behind `@`. The master creates it with mode 0600 and accepts requests only from its own user and root. \
+               `-s` sends a request to it.",
         read: |draft, text| {
             draft.fixed.control = Some(values::control_address(text)?);
             Ok(())
@@ -434,8 +434,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Request,
         section: CONTROL,
         help: "reload, status, stop",
-        long: "Run nothing, but ask the master behind `-control`. `reload` waits until the new generation serves, and fails, with the reason, if it does not: a deploy can trust it. \
-               `status` shows generations, workers, listeners and the last reload. `stop` stops like TERM, and waits for the end.",
+        long: "Send a request to the running master at `-control`. `reload` waits until the new generation serves, and fails with the reason if it does not. \
+               `status` shows generations, workers, listeners and the last reload. `stop` stops as SIGTERM does and waits until the master has exited.",
         read: |draft, text| {
             draft.request = Some(values::request(text)?);
             Ok(())
@@ -451,7 +451,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Request,
         section: CONTROL,
         help: "answer as JSON",
-        long: "With `-s`, print the answer as the line of JSON that it is: `ok`, `text`, and with `status` all that there is to know.",
+        long: "With `-s`, print the answer as one line of JSON: `ok`, `text`, and with `status` the complete status.",
         read: |draft, text| {
             draft.json = values::switch(text)?;
             Ok(())

@@ -57,7 +57,7 @@ impl Protocols {
         list.split(',')
             .map(|word| match PROTOCOLS.iter().find(|row| row.name == word) {
                 Some(row) => Ok(row.protocol),
-                None if word == "none" => Err("none stands alone".to_owned()),
+                None if word == "none" => Err("none cannot be combined with protocols".to_owned()),
                 None => {
                     let accepted = format!("none, or a list of {}", names().collect::<Vec<_>>().join(", "));
                     Err(format!("unknown protocol '{word}'; {}", or_accepted(word, names(), &accepted)))
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(Protocols::parse("none").unwrap().in_use().count(), 0);
         for (list, cause) in [
             ("systmd", "unknown protocol 'systmd'; did you mean systemd?"),
-            ("systemd,none", "none stands alone"),
+            ("systemd,none", "none cannot be combined with protocols"),
             ("", "unknown protocol ''; accepted are none, or a list of einhorn-fds, systemd, server-starter"),
         ] {
             assert_eq!(Protocols::parse(list).unwrap_err(), cause);

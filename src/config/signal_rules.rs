@@ -40,7 +40,7 @@ pub const SIGNALS: &[Row] = &[
     Row {
         signals: &[Signal::TERM],
         does: "stop: all workers get -stop-signal, nothing is started any more, and the master exits when they have exited; \
-               a second one is forwarded as TERM",
+               a second one is forwarded unchanged",
         action: |signal| stop(None, Some(signal)),
     },
     Row {
@@ -51,7 +51,7 @@ pub const SIGNALS: &[Row] = &[
     Row { signals: &[Signal::CHLD], does: "reaping", action: |_| SignalAction::Reap },
     Row {
         signals: &[Signal::TSTP, Signal::TTIN, Signal::TTOU],
-        does: "from a terminal: forwarded to all workers, then the master stops itself; from kill(2): forwarded, no more",
+        does: "from a terminal: forwarded to all workers, then the master stops itself; from kill(2): only forwarded",
         action: |_| SignalAction::JobControl,
     },
     Row { signals: &[Signal::CONT], does: "forwarded to all workers", action: |_| SignalAction::Continue },
@@ -117,7 +117,7 @@ pub fn read_rule(text: &str) -> Result<(Signal, SignalRule), String> {
         (None, Ok(signal)) => SignalRule::As(signal),
         (None, Err(_)) => {
             let accepted = "reload, stop, ignore, forward, or a signal to send instead such as QUIT";
-            return Err(format!("cannot do {to:?}; {}", or_accepted(without_sig(to), words().chain(Signal::names()), accepted)));
+            return Err(format!("unknown action {to:?}; {}", or_accepted(without_sig(to), words().chain(Signal::names()), accepted)));
         }
     };
     match action(from, rule) {
@@ -269,8 +269,8 @@ mod tests {
         assert_eq!(read_signal("TREM").unwrap_err(), "unknown signal \"TREM\"; did you mean TERM?");
         assert_eq!(read_signal("sigqiut").unwrap_err(), "unknown signal \"sigqiut\"; did you mean QUIT?");
         assert!(read_signal("zzzzz").unwrap_err().contains("accepted are names such as TERM"));
-        assert_eq!(read_rule("USR1:relaod").unwrap_err(), "cannot do \"relaod\"; did you mean reload?");
-        assert_eq!(read_rule("USR1:QIUT").unwrap_err(), "cannot do \"QIUT\"; did you mean QUIT?");
+        assert_eq!(read_rule("USR1:relaod").unwrap_err(), "unknown action \"relaod\"; did you mean reload?");
+        assert_eq!(read_rule("USR1:QIUT").unwrap_err(), "unknown action \"QIUT\"; did you mean QUIT?");
         assert!(read_rule("USR1:zzzzz").unwrap_err().contains("accepted are reload, stop, ignore, forward, or"));
     }
 }

@@ -8,7 +8,7 @@ use super::env_template::Template;
 use super::listen_uri::Endpoint;
 use super::options::SWITCH_WORDS;
 use super::suggest::or_accepted;
-use crate::types::request::{REQUESTS, VerbRow};
+use crate::types::request::{REQUESTS, VerbRow, find};
 use crate::types::socket_name::SocketName;
 
 pub fn utf8(text: &OsStr) -> Result<&str, String> {
@@ -29,7 +29,7 @@ pub fn switch(text: &OsStr) -> Result<bool, String> {
 pub fn millis(text: &OsStr) -> Result<Duration, String> {
     let digits = text.to_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
     let digits = digits.ok_or("not a whole number of milliseconds, such as 3000")?;
-    digits.parse().map(Duration::from_millis).map_err(|_| format!("too many milliseconds; the most are {}", u64::MAX))
+    digits.parse().map(Duration::from_millis).map_err(|_| format!("too many milliseconds; the maximum is {}", u64::MAX))
 }
 
 pub fn statuses(text: &OsStr) -> Result<Vec<u8>, String> {
@@ -48,17 +48,14 @@ pub fn control_address(text: &OsStr) -> Result<SocketName, String> {
 pub fn request(text: &OsStr) -> Result<&'static VerbRow, String> {
     let text = utf8(text)?;
     let words = || REQUESTS.iter().map(|row| row.word);
-    REQUESTS
-        .iter()
-        .find(|row| row.word == text)
-        .ok_or_else(|| format!("unknown request {text:?}; {}", or_accepted(text, words(), &words().collect::<Vec<_>>().join(", "))))
+    find(text).ok_or_else(|| format!("unknown request {text:?}; {}", or_accepted(text, words(), &words().collect::<Vec<_>>().join(", "))))
 }
 
 /// `KEY=TEMPLATE`. The placeholders are about these listeners.
 pub fn variable(text: &OsStr, listen: &[Endpoint]) -> Result<(OsString, Template), String> {
     let bytes = text.as_bytes();
     if bytes.contains(&0) {
-        return Err("a NUL cannot be part of a variable".to_owned());
+        return Err("a variable cannot contain a NUL".to_owned());
     }
     let equals = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0);
     let (key, rest) = bytes.split_at(equals.ok_or("not KEY=TEMPLATE, such as PORT={addr}")?);

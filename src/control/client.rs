@@ -9,8 +9,9 @@ use super::trust::{self, Verdict};
 use crate::config::Ask;
 use crate::error::Error;
 use crate::sys::errno::reason;
-use crate::sys::peer::{self, Patience};
 use crate::sys::signal::InheritedSignals;
+use crate::sys::socket::{self, ConnectWait};
+use crate::sys::{peer, user};
 use crate::types::one_line::OneLine;
 use crate::types::request::Verb;
 use crate::types::socket_name::SocketName;
@@ -28,7 +29,7 @@ pub fn ask(ask: &Ask, found: InheritedSignals) -> Result<u8, Error> {
     // This is no master: Ctrl-C and all else are to end it.
     found.restore();
     let cannot = |cause: String| Error::cannot("reach a master at", OneLine::from(ask.control.to_string()).to_string(), cause);
-    let stream = peer::connect(&ask.control, Patience::Until(LONGEST_SILENCE)).map_err(|error| match error.kind() {
+    let stream = socket::connect_stream(&ask.control, ConnectWait::Until(LONGEST_SILENCE)).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock => cannot(silence()),
         _ => cannot(reason(&error)).hint("is it running, with this -control?"),
     })?;
@@ -36,21 +37,24 @@ pub fn ask(ask: &Ask, found: InheritedSignals) -> Result<u8, Error> {
     let mut asked = Asked::new(stream).map_err(|error| cannot(reason(&error)))?;
     let (line, Answer { ok, text }) = asked.ask(ask.request.verb, ask.request.word).map_err(cannot)?;
     let shown = if ask.json { protocol::printable(line.trim_end()) } else { lines(&text) };
-    let said = if ok || ask.json { writeln!(io::stdout(), "{shown}") } else { writeln!(io::stderr(), "socketmaster: {shown}") };
-    said.map_err(|error| Error::cannot("write to", "standard output", error))?;
+    let (said, stream) = match ok || ask.json {
+        true => (writeln!(io::stdout(), "{shown}"), "standard output"),
+        false => (writeln!(io::stderr(), "socketmaster: {shown}"), "standard error"),
+    };
+    said.map_err(|error| Error::cannot("write to", stream, reason(&error)))?;
     Ok(u8::from(!ok))
 }
 
 /// Another user's program may have taken the address. Nothing is sent to it, and nothing of it printed.
 fn check(stream: &UnixStream, address: &SocketName) -> Result<(), String> {
     let peer = peer::credentials(stream).map_err(|error| reason(&error))?;
-    let own = peer::own_uid();
+    let own = user::own_uid();
     let is_abstract = matches!(address, SocketName::Abstract(_));
     match trust::may_answer(peer.uid, own, is_abstract, || trust::look(stream)) {
         Verdict::Trusted => Ok(()),
-        Verdict::Stranger => Err(format!("uid {} listens there, which is neither root nor uid {own}", peer.uid)),
+        Verdict::Stranger => Err(format!("the listener belongs to uid {}, which is neither root nor uid {own}", peer.uid)),
         Verdict::Unseen => Err(format!(
-            "uid {} listens there, which may be anybody's, and the listener is not seen in the user namespace of this process",
+            "the listener belongs to uid {}, which may stand for any user, and its process is not seen in this user namespace",
             peer.uid
         )),
     }
@@ -93,7 +97,7 @@ impl Asked {
     }
 
     fn send(&self, line: &str) -> io::Result<()> {
-        peer::send(self.stream(), line.as_bytes()).map(drop)
+        socket::send(self.stream(), line.as_bytes()).map(drop)
     }
 
     /// The next line from the master. One that refuses has closed its end already; the reason is to be read all the same.
@@ -104,7 +108,7 @@ impl Asked {
             Err(error) => return Err(reason(&error)),
             Ok(0) => {
                 return Err(match sent {
-                    Ok(()) => "it has gone away without an answer".to_owned(),
+                    Ok(()) => "it closed the connection without an answer".to_owned(),
                     Err(error) => reason(&error),
                 });
             }
@@ -173,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_master_that_goes_away_and_one_that_talks_nonsense_are_no_answer() {
-        let gone = Err("it has gone away without an answer".to_owned());
+        let gone = Err("it closed the connection without an answer".to_owned());
         assert_eq!(asked(Verb::Reload, "reload", "").1, gone);
         assert_eq!(asked(Verb::Reload, "reload", "{\"accepted\":true}\n").1, gone);
         assert!(asked(Verb::Reload, "reload", "{\"accepted\":true}\n{\"accepted\":true}\n").1.is_err());

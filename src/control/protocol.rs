@@ -1,8 +1,9 @@
 //! The lines that both ends of the control socket send. The only room that knows JSON.
 //!
-//! A request is a line: a word such as `reload`, and behind it, if the caller wants to know that it has been heard, the
-//! word `ack`. Its answer is one line of JSON, an object that begins with `ok`, a boolean, and `text`, a text for people. With `ack` the line `{"accepted":true}` comes before, as soon as the master takes the request in hand: the answer
-//! to `reload` and to `stop` may take as long as a worker does. Requests on one connection are answered in their order.
+//! A request is a line: a word such as `reload`, followed by the word `ack` if the caller wants to know that the request has
+//! been accepted. The answer is one line of JSON, an object that begins with `ok`, a boolean, and `text`, a text for people.
+//! With `ack`, the line `{"accepted":true}` precedes it as soon as the master begins with the request, since the answer to
+//! `reload` and to `stop` may take as long as a worker does. Requests on one connection are answered in their order.
 //!
 //! A master of version 0.1 does not know `ack`. It answers such a line at once with `ok` false and a text that begins with
 //! [`UNKNOWN`]; the caller then sends the bare word. A caller of version 0.1 sends bare words only, and gets one line each.
@@ -76,7 +77,7 @@ impl Answer {
     }
 }
 
-/// The answer to `status`: an answer, and all that there is to know.
+/// The answer to `status`: an answer, and the complete status.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct StatusReport {
     pub ok: bool,

@@ -13,8 +13,10 @@ use std::time::Duration;
 use super::protocol::{self, Answer, RequestLine};
 use super::trust::{self, Verdict};
 use crate::sys::errno::reason;
-use crate::sys::peer::{self, Credentials, send};
+use crate::sys::peer::{self, Credentials};
 use crate::sys::poll::Interest;
+use crate::sys::socket::send;
+use crate::sys::user;
 use crate::types::request::{CallerId, Verb};
 use crate::types::time::Instant;
 
@@ -167,13 +169,13 @@ impl Server {
             (Ok(peer), Ok(())) => peer,
             (Err(error), _) | (_, Err(error)) => return turn_away(&stream, &reason(&error)),
         };
-        match trust::may_command(peer.uid, peer::own_uid(), self.is_abstract, || trust::look(&stream)) {
+        match trust::may_command(peer.uid, user::own_uid(), self.is_abstract, || trust::look(&stream)) {
             Verdict::Trusted => self.add(stream, peer),
             Verdict::Stranger => turn_away(&stream, &format!("uid {} may not command this master", peer.uid)),
             Verdict::Unseen => {
                 turn_away(
                     &stream,
-                    &format!("uid {} may be anybody's, and the caller is not seen in the master's user namespace", peer.uid),
+                    &format!("uid {} may stand for any user, and the caller is not seen in the master's user namespace", peer.uid),
                 );
             }
         }
@@ -329,7 +331,7 @@ impl Caller {
             None if self.input.len() >= LONGEST_LINE => {
                 self.input.clear();
                 self.silent = true;
-                Some(Err(format!("a line of more than {LONGEST_LINE} bytes is no request")))
+                Some(Err(format!("the request is longer than {LONGEST_LINE} bytes")))
             }
             None => None,
         }
@@ -421,7 +423,7 @@ mod tests {
         ask(&caller, "reload\nstatus\nst");
         scene.look();
         let call = scene.server.next_call().expect("a call");
-        assert_eq!((call.verb, call.peer.uid), (Verb::Reload, peer::own_uid()));
+        assert_eq!((call.verb, call.peer.uid), (Verb::Reload, user::own_uid()));
         assert!(scene.server.next_call().is_none(), "the next one waits");
         scene.server.answer(call.caller, "one\n");
         assert!(scene.server.next_call().is_none(), "until the answer is on its way");
@@ -519,7 +521,7 @@ mod tests {
             assert!(scene.server.next_call().is_none());
             scene.server.flush();
         }
-        assert_eq!(heard(&caller), "{\"ok\":false,\"text\":\"a line of more than 4096 bytes is no request\"}\n");
+        assert_eq!(heard(&caller), "{\"ok\":false,\"text\":\"the request is longer than 4096 bytes\"}\n");
         assert!(scene.ids().is_empty());
     }
 

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::sys::errno::reason;
 use crate::sys::fd as descriptors;
 use crate::sys::socket::{self, Bound, Domain, Kind};
-use crate::types::environment as handoff;
+use crate::types::environment;
 use crate::types::listener::FIRST_FD;
 use crate::types::one_line::OneLine;
 use crate::types::socket_name::SocketName;
@@ -36,18 +36,21 @@ pub struct Offered {
 
 /// What is offered to the process of this pid. The error says why nothing is.
 pub fn offered(environment: &[(OsString, OsString)], pid: u32) -> Result<Vec<Offered>, String> {
-    let variable = |name: &str| handoff::variable(environment, name);
+    let variable = |name: &str| environment::variable(environment, name);
     let number = |name: &str, value: &OsStr| {
         let parsed = value.to_str().and_then(|text| text.parse::<u32>().ok());
         parsed.ok_or_else(|| format!("{name}={} is not a number", OneLine::from(value).as_str()))
     };
     let count = number("LISTEN_FDS", variable("LISTEN_FDS").ok_or("LISTEN_FDS is not set: no service manager has handed over a socket")?)?;
-    let receiver = number("LISTEN_PID", variable("LISTEN_PID").ok_or("LISTEN_PID is not set: the sockets are nobody's")?)?;
+    let receiver =
+        number("LISTEN_PID", variable("LISTEN_PID").ok_or("LISTEN_PID is not set: nothing says which process the sockets are for")?)?;
     if count > MOST_SOCKETS {
         return Err(format!("LISTEN_FDS={count} is too many"));
     }
     if receiver != pid {
-        return Err(format!("LISTEN_PID is {receiver}, and this is {pid}: the sockets are another process's; a wrapper must exec"));
+        return Err(format!(
+            "LISTEN_PID is {receiver}, and this is {pid}: the sockets are for another process; a wrapper must exec socketmaster"
+        ));
     }
     let names: Vec<String> = match variable("LISTEN_FDNAMES") {
         // systemd has no such names, but they go into messages.

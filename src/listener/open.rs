@@ -150,7 +150,7 @@ fn attempt(resolved: &Resolved, directories: &mut Directories, patience: Patienc
     match resolved.address() {
         Address::Inet { transport, .. } => Ok(Opened { fd: open_inet(resolved, kind_of_inet(*transport))?, path: None }),
         Address::Unix { kind, name } => open_unix(resolved, kind_of_unix(*kind), name, directories, patience),
-        Address::Inherited(_) => Err(Refusal::obstacle("it is inherited, so only a start can take it")),
+        Address::Inherited(_) => Err(Refusal::obstacle("an inherited socket can be taken only at the start")),
         Address::Activated(_) => Err(Refusal::obstacle("no socket unit offers a socket")),
     }
 }

@@ -609,7 +609,7 @@ mod tests {
         fs::remove_file(dir.0.join("8")).expect("it is there");
         assert!(set.watch().is_some());
         let path = |name: &str| dir.0.join(name).display().to_string();
-        let lines = [path("7"), path("8")].map(|path| format!("{path} had disappeared: the same socket is there again"));
+        let lines = [path("7"), path("8")].map(|path| format!("{path} had disappeared; it leads to the same socket again"));
         assert_eq!(set.paths_changed(), lines);
         assert_eq!(set.paths_changed(), [""; 0], "its own doing is no news");
         set.close(true);

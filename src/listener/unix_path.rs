@@ -19,8 +19,8 @@ use super::open::{Patience, Refusal};
 use crate::error::Error;
 use crate::sys::errno::{self, reason};
 use crate::sys::inotify::{Inotify, Watch};
-use crate::sys::socket::{self, Kind, Peer};
-use crate::sys::{clock, fd as descriptors, openat};
+use crate::sys::socket::{self, Kind};
+use crate::sys::{clock, fd as descriptors, openat, peer, user};
 use crate::types::one_line::OneLine;
 use crate::types::socket_name::{SocketName, UNIX_NAME_MAX};
 
@@ -82,7 +82,7 @@ impl Directory {
     fn is_shared(&self) -> bool {
         self.fd.metadata().map_or(true, |found| {
             let sticky = found.mode() & 0o1000 != 0;
-            let foreign = found.uid() != 0 && found.uid() != openat::own_uid();
+            let foreign = found.uid() != 0 && found.uid() != user::own_uid();
             foreign || (found.mode() & 0o022 != 0 && !sticky)
         })
     }
@@ -342,7 +342,7 @@ impl UnixPath {
             None => match openat::link(&self.directory.fd, &hidden, &self.name) {
                 Ok(()) => {
                     self.told = false;
-                    Some(format!("{shown} had disappeared: the same socket is there again"))
+                    Some(format!("{shown} had disappeared; it leads to the same socket again"))
                 }
                 Err(error) => self.once(format!("{shown} has disappeared and cannot be put back: {}", reason(&error))),
             },
@@ -421,7 +421,7 @@ fn is_our_birth(directory: &Directory, found: &Metadata, mode: Option<u32>, befo
     let born = if found.mtime_nsec() == 0 { (found.mtime(), i64::MAX) } else { (found.mtime(), found.mtime_nsec()) };
     let file = FileId::of(found);
     found.file_type().is_socket()
-        && found.uid() == openat::own_uid()
+        && found.uid() == user::own_uid()
         && found.nlink() == 1
         && mode.is_none_or(|mode| mode == found.mode() & 0o7777)
         && born >= before
@@ -482,7 +482,7 @@ fn knock(kind: Kind, path: &Path) -> io::Result<Answer> {
     descriptors::set_nonblocking(&probe, true)?;
     Ok(match socket::connect_to(&probe, &SocketName::Path(path.to_owned())) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Answer::Nobody,
-        Ok(()) => Answer::Somebody(Peer::of(&probe).ok().map(|peer| peer.pid).filter(|pid| *pid > 0)),
+        Ok(()) => Answer::Somebody(peer::credentials(&probe).ok().map(|peer| peer.pid).filter(|pid| *pid > 0)),
         Err(_) => Answer::Somebody(None),
     })
 }
@@ -531,7 +531,7 @@ mod tests {
         fs::hard_link(path.join("a"), path.join("b")).expect("hard links");
         assert!(!ours("a", None, before) && !ours("b", None, before), "a second name");
         fs::remove_file(path.join("b")).expect("it is there");
-        if openat::own_uid() == 0 {
+        if user::own_uid() == 0 {
             std::os::unix::fs::chown(path.join("a"), Some(65534), None).expect("we are root");
             assert!(!ours("a", None, before), "another user's");
             std::os::unix::fs::chown(path.join("a"), Some(0), None).expect("we are root");

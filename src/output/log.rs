@@ -195,13 +195,14 @@ impl Log {
                 Some(syslog) => syslog.write(waiting, &mut self.stderr, &self.tag),
             };
             match result {
-                Ok(count) => self.written = self.written.saturating_add(count),
+                Ok(count @ 1..) => self.written = self.written.saturating_add(count),
                 Err((error, whom)) if error.kind() == ErrorKind::WouldBlock => {
                     self.blocked = Some(whom);
                     break;
                 }
-                // The reader is gone for good, so the lines are dropped.
-                Err(_) => self.written = self.queue.len(),
+                // The reader is gone for good, so the lines are dropped. A device that takes nothing and says so would keep
+                // the loop here for ever.
+                Ok(0) | Err(_) => self.written = self.queue.len(),
             }
         }
         if self.written >= self.queue.len() {

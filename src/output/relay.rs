@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::lines::{Sink, Splitter};
 use crate::sys::fd as descriptors;
-use crate::sys::poll::Wait;
+use crate::sys::poll::{Interest, Wait};
 use crate::types::process::Pid;
 
 /// What one read(2) takes: as much as a pipe holds unless somebody made it larger.
@@ -139,7 +139,7 @@ fn drain(stream: &mut Stream, buffer: &mut [u8], held: &mut usize, out: &mut imp
 /// Whether nobody holds the writing end of this pipe.
 fn is_abandoned(source: &OwnedFd) -> bool {
     let mut wait = Wait::default();
-    wait.closed([source.as_fd()]);
+    wait.add(source.as_fd(), Interest::Closed);
     wait.ready(Some(Duration::ZERO)).contains(&true)
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use syslog::{Facility, LogFormat, Severity};
 
 use super::log::{Blocked, NAME, marked_with};
-use crate::sys::peer::{self, Patience};
+use crate::sys::errno;
+use crate::sys::socket::{self, ConnectWait};
 use crate::sys::stderr::NonblockingStderr;
 use crate::types::level::Level;
 use crate::types::socket_name::SocketName;
@@ -67,8 +68,8 @@ impl Connection {
         socket.set_nonblocking(true)?;
         match socket.connect(path) {
             Ok(()) => Ok(Connection::Datagram(socket)),
-            Err(error) if peer::is_of_another_type(&error) => {
-                let connected = peer::connect(&SocketName::Path(path.to_owned()), Patience::None);
+            Err(error) if errno::is(&error, errno::EPROTOTYPE) => {
+                let connected = socket::connect_stream(&SocketName::Path(path.to_owned()), ConnectWait::None);
                 let socket = connected.map_err(|error| match error.kind() {
                     // There would be nothing to wait for.
                     ErrorKind::WouldBlock => io::Error::other("it does not accept connections"),
@@ -151,7 +152,8 @@ impl Syslog {
                 Err(error) => {
                     if !std::mem::replace(&mut self.absence_told, true) {
                         let path = self.path.display();
-                        let _ = writeln!(self.detour, "{tag}cannot reach syslog at {path}: {error}; standard error instead");
+                        let _ =
+                            writeln!(self.detour, "{tag}cannot reach syslog at {path}: {}; standard error instead", errno::reason(&error));
                     }
                     self.detour.extend_from_slice(tag.as_bytes());
                     self.detour.extend_from_slice(text);

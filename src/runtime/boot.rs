@@ -39,7 +39,7 @@ const LONGEST_SYSLOG_LINE: usize = 8 * 1024;
 /// What is to be logged as soon as there is a log.
 type Notes = Vec<String>;
 
-/// Starts the master: what comes back runs, and fails no more.
+/// Starts the master. What it returns runs and does not fail any more.
 pub(super) fn boot(
     invocation: Invocation,
     config: Config,
@@ -71,8 +71,8 @@ pub(super) fn boot(
         None => None,
     };
     let signals = SignalFd::open()?;
-    // Not before here: with listeners, every descriptor from 3 up that no listener has asked for was closed. The master itself
-    // moves to /, so that it holds no mount but that of the directory in which it was started.
+    // With a listener, every inherited descriptor from 3 up has been closed by now. The master itself moves to /, so that it holds
+    // no mount but that of the directory in which it was started.
     let start_directory = Rc::new(StartDirectory::current());
     let spec = prepared.spec(&start_directory, inherited_signals, streams.modes());
     if start_directory.is_held() {
@@ -156,7 +156,7 @@ fn open_listeners(
     }
     let untaken = inherit::untaken(listen, offered).into_iter();
     notes.extend(
-        untaken.map(|name| format!("a socket unit offers a socket named {name}, and no listener takes it: -listen=systemd:{name} would")),
+        untaken.map(|name| format!("a socket unit offers a socket named {name}, and no listener takes it; add -listen=systemd:{name}")),
     );
     Ok((listeners, manager))
 }
@@ -168,5 +168,5 @@ fn deaf_to(stop_signal: Signal, inherited: &InheritedSignals) -> Option<String> 
         (false, true) => "ignored",
         (false, false) => return None,
     };
-    Some(format!("{stop_signal} is {how} in the process that started socketmaster; workers inherit that and may not hear it as a stop"))
+    Some(format!("{stop_signal} is {how} in the process that started socketmaster; workers inherit this and may not stop at it"))
 }

@@ -112,8 +112,8 @@ impl Running {
             self.flush();
             let received = match self.next_call() {
                 Some(call) => {
-                    self.obey(call);
-                    // However much is asked for, signals are heard in between.
+                    self.handle_request(call);
+                    // However many requests come, signals are taken in between.
                     if self.end.is_none() { self.signals.next() } else { None }
                 }
                 None => self.wait(),
@@ -235,7 +235,7 @@ impl Running {
     }
 
     /// Does what was asked for at the control socket.
-    fn obey(&mut self, call: Call) {
+    fn handle_request(&mut self, call: Call) {
         let Call { caller, peer, verb } = call;
         let (request, what) = match verb {
             Verb::Status => {

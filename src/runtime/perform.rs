@@ -97,7 +97,7 @@ impl Running {
 
     fn launch(&mut self, generation: GenerationNumber) -> Result<Launched, SpawnError> {
         let own = |cause: &str| SpawnError { status: 1, cause: cause.to_owned() };
-        let Some(spec) = self.workers.spec(generation) else { return Err(own("nothing is known of this generation")) };
+        let Some(spec) = self.workers.spec(generation) else { return Err(own("this generation has no configuration")) };
         let infos = self.listeners.infos();
         let listeners: Vec<_> = self.listeners.descriptors().collect();
         // The first process takes the terminal before its program runs, which may read it at once.
@@ -106,7 +106,7 @@ impl Running {
         match &mut self.relay {
             None => spec.launch(&start),
             Some(relay) => {
-                let pipe = || fd::pipe().map_err(|error| own(&format!("cannot open a pipe for the output: {}", cause(&error))));
+                let pipe = || fd::pipe().map_err(|error| own(&format!("cannot open a pipe for the output: {}", reason(&error))));
                 let ((out, out_of_worker), (err, err_of_worker)) = (pipe()?, pipe()?);
                 let output = Some((out_of_worker.as_fd(), err_of_worker.as_fd()));
                 let launched = spec.launch(&Start { output, ..start })?;
@@ -144,11 +144,15 @@ impl Running {
     fn kill(&mut self, id: WorkerId) -> Event {
         let Some(pid) = self.workers.pid(id) else { return Event::Killed { id } };
         let to_group = signal::send_to_group(pid, Signal::KILL);
-        match (signal::send(pid, Signal::KILL), to_group) {
-            (Ok(()), _) | (_, Ok(())) => Event::Killed { id },
-            // It is gone: its death is reported next.
-            (Err(error), _) if signal::is_gone(&error) => Event::Killed { id },
-            (Err(error), _) => Event::KillFailed { id, cause: OneLine::from(cause(&error)) },
+        // Its process decides as long as there is one. After that the rest of its group does.
+        let sent = match signal::send(pid, Signal::KILL) {
+            Err(error) if signal::is_gone(&error) => to_group,
+            sent => sent,
+        };
+        match sent {
+            // What is gone has been killed by somebody else: its death is reported next.
+            Err(error) if !signal::is_gone(&error) => Event::KillFailed { id, cause: OneLine::from(cause(&error)) },
+            Ok(()) | Err(_) => Event::Killed { id },
         }
     }
 
@@ -179,7 +183,7 @@ impl Running {
         signal::suspend_oneself();
     }
 
-    // ---- those who look on
+    // ---- callers and the service manager
 
     fn answer(&mut self, caller: CallerId, reply: &Reply) {
         let answer = match reply {

@@ -89,7 +89,7 @@ pub enum Program {
     Worker { generation: GenerationNumber, slot: usize },
 }
 
-/// A turn of the life. `Serving` comes first and once, `Stopping` last and once; between them each reload begins, and
+/// A step of the life cycle. `Serving` comes first and once, `Stopping` last and once; between them each reload begins, and
 /// ends before the next one begins. A reload that `Stopping` overtakes has no end of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Lifecycle {

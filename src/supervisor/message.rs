@@ -106,7 +106,7 @@ impl fmt::Display for Message {
             Message::NotStarted(error) => f.write_str(&error.cause),
             Message::NotReady { generation } => write!(f, "generation {generation}: not ready in time"),
             Message::ReloadFailed(failed) => failed.fmt(f),
-            Message::ReloadRemembered => f.write_str("a reload is under way: one more will follow it"),
+            Message::ReloadRemembered => f.write_str("a reload is in progress: another one follows"),
             Message::ReloadRefused => f.write_str("reload refused: stopping"),
             Message::Stopping { signal: Some(signal) } => write!(f, "stopping ({signal})"),
             Message::Stopping { signal: None } => f.write_str("stopping"),
@@ -114,7 +114,7 @@ impl fmt::Display for Message {
                 f,
                 "generation {generation} is gone, and nobody accepts connections until a reload succeeds; retiring workers left: {retiring}"
             ),
-            Message::NotWaitedFor { workers } => write!(f, "exiting without {workers} workers that cannot be killed"),
+            Message::NotWaitedFor { workers } => write!(f, "exiting although some workers cannot be killed: {workers} left"),
             Message::Ended { status } => write!(f, "ended with status {status}"),
         }
     }

@@ -54,7 +54,7 @@ use crate::types::time::Instant;
 /// A program that exits with 0 so soon has probably gone to the background.
 const QUICK: Duration = Duration::from_secs(1);
 
-/// The state of a life. Plain data, all of it.
+/// The state of one run of the master. All of it is plain data.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Supervisor {
     phase: Phase,
@@ -104,7 +104,7 @@ struct Loss {
 }
 
 impl Supervisor {
-    /// A life that has not begun. `terminal` is what the master is to the terminal on its standard input.
+    /// The state before the first generation. `terminal` is what the master is to the terminal on its standard input.
     pub fn new(terminal: Terminal) -> Supervisor {
         Supervisor {
             phase: Phase::Starting,

@@ -29,7 +29,8 @@ impl Supervisor {
         act: &mut Vec<Action>,
     ) {
         if self.worker_exited(id, status, group_left, now, act).is_some() {
-            if status.code() == 0 {
+            // It was never ready: that is a failure, whatever -ok says of its status.
+            if matches!(self.outcome, Outcome::Program { ok: true, .. }) || status.code() == 0 {
                 self.outcome = Outcome::Own(1);
             }
             self.give_up(now, act);

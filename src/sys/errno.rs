@@ -16,6 +16,8 @@ pub const ENOEXEC: i32 = Errno::ENOEXEC as i32;
 pub const ELOOP: i32 = Errno::ELOOP as i32;
 /// The address family does not exist here: a kernel without IPv6, say.
 pub const EAFNOSUPPORT: i32 = Errno::EAFNOSUPPORT as i32;
+/// Connecting: a socket of another type is bound there.
+pub const EPROTOTYPE: i32 = Errno::EPROTOTYPE as i32;
 /// There is no such device: a network interface that comes up later, say.
 pub const ENODEV: i32 = Errno::ENODEV as i32;
 

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::fd as descriptors;
-use super::poll::Wait;
+use super::poll::{Interest, Wait};
 
 /// How long a manager that has stopped listening may hold up the start, each time that it is waited for.
 const PATIENCE_SECONDS: i64 = 5;
@@ -55,7 +55,7 @@ impl NotifySocket {
         self.send_patiently("BARRIER=1", Some(writer.as_fd()))?;
         drop(writer);
         let mut wait = Wait::default();
-        wait.closed([reader.as_fd()]);
+        wait.add(reader.as_fd(), Interest::Closed);
         if wait.ready(Some(Duration::from_secs(PATIENCE_SECONDS.unsigned_abs()))).contains(&true) {
             Ok(())
         } else {

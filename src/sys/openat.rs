@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
 use nix::libc::{self, c_long};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, umask};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, linkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, unlinkat};
 
 /// fchmodat2(2) of Linux 6.6, the same on every architecture.
 const FCHMODAT2: c_long = 452;
@@ -89,9 +89,4 @@ pub fn try_lock(directory: &File) -> io::Result<bool> {
 pub fn unlock(directory: &File) {
     // SAFETY: takes plain numbers.
     unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_UN) };
-}
-
-/// The user whose files this process makes.
-pub fn own_uid() -> u32 {
-    geteuid().as_raw()
 }

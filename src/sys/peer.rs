@@ -5,18 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect as connect_to, getsockopt, setsockopt, socket, sockopt,
-};
-use nix::sys::time::TimeVal;
-use nix::unistd::geteuid;
+use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::types::process::Pid;
-use crate::types::socket_name::SocketName;
 
 /// The number on x86 and ARM; since Linux 6.5.
 const SO_PEERPIDFD: libc::c_int = 77;
@@ -34,14 +28,9 @@ pub struct Credentials {
 }
 
 /// SO_PEERCRED.
-pub fn credentials(stream: &UnixStream) -> io::Result<Credentials> {
-    let credentials = getsockopt(stream, sockopt::PeerCredentials)?;
+pub fn credentials(socket: &impl AsFd) -> io::Result<Credentials> {
+    let credentials = getsockopt(&socket.as_fd(), sockopt::PeerCredentials)?;
     Ok(Credentials { pid: credentials.pid(), uid: credentials.uid() })
-}
-
-/// geteuid(2).
-pub fn own_uid() -> u32 {
-    geteuid().as_raw()
 }
 
 /// The uid that every uid unknown to the user namespace reads as. Without /proc, the kernel's default.
@@ -96,40 +85,6 @@ fn pid_behind(process: &OwnedFd) -> Option<Pid> {
     text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| Pid::new(pid.trim().parse().ok()?))
 }
 
-/// How long connect(2) may wait for a place in the listener's queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Patience {
-    /// Not at all, and no later write(2) waits either.
-    None,
-    /// This long, and each later write(2) as long; `WouldBlock` then.
-    Until(Duration),
-}
-
-/// Connects to a unix stream socket.
-pub fn connect(name: &SocketName, patience: Patience) -> io::Result<UnixStream> {
-    let address = match name {
-        SocketName::Path(path) => UnixAddr::new(path)?,
-        SocketName::Abstract(name) => UnixAddr::new_abstract(name)?,
-    };
-    let flags = if patience == Patience::None { SockFlag::SOCK_NONBLOCK } else { SockFlag::empty() };
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | flags, None)?;
-    if let Patience::Until(longest) = patience {
-        setsockopt(&fd.as_fd(), sockopt::SendTimeout, &TimeVal::new(longest.as_secs().try_into().unwrap_or(i64::MAX) as _, 0))?;
-    }
-    connect_to(fd.as_raw_fd(), &address)?;
-    Ok(UnixStream::from(fd))
-}
-
-/// send(2) without a SIGPIPE where the other end is gone.
-pub fn send(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
-    Ok(nix::sys::socket::send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
-}
-
-/// Whether connect(2) has failed since a socket of another type is bound there: EPROTOTYPE.
-pub fn is_of_another_type(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EPROTOTYPE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +103,7 @@ mod tests {
         let (one, _other) = UnixStream::pair().expect("a pair");
         assert!(is_in_our_user_namespace(&one));
         let peer = credentials(&one).expect("a peer");
-        assert_eq!((u32::try_from(peer.pid), peer.uid), (Ok(std::process::id()), own_uid()));
+        assert_eq!((u32::try_from(peer.pid), peer.uid), (Ok(std::process::id()), crate::sys::user::own_uid()));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::time::TimeSpec;
+
+use super::clock::timeout;
 
 /// The most descriptors in one part when all of them are too many for one call.
 const SMALL_PART: usize = 256;
@@ -28,29 +29,12 @@ pub struct Wait<'a>(Vec<PollFd<'a>>);
 
 impl<'a> Wait<'a> {
     pub fn add(&mut self, fd: BorrowedFd<'a>, interest: Interest) {
-        match interest {
-            Interest::Readable => self.readable([fd]),
-            Interest::Writable => self.writable([fd]),
-            Interest::Closed => self.closed([fd]),
-        }
-    }
-
-    pub fn readable(&mut self, fds: impl IntoIterator<Item = BorrowedFd<'a>>) {
-        self.0.extend(fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-    }
-
-    pub fn writable(&mut self, fds: impl IntoIterator<Item = BorrowedFd<'a>>) {
-        self.0.extend(fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
-    }
-
-    /// Only that its other end goes away.
-    pub fn closed(&mut self, fds: impl IntoIterator<Item = BorrowedFd<'a>>) {
-        self.0.extend(fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::empty())));
-    }
-
-    /// How many there are so far.
-    pub fn count(&self) -> usize {
-        self.0.len()
+        let flags = match interest {
+            Interest::Readable => PollFlags::POLLIN,
+            Interest::Writable => PollFlags::POLLOUT,
+            Interest::Closed => PollFlags::empty(),
+        };
+        self.0.push(PollFd::new(fd, flags));
     }
 
     /// Waits until one of them is as wanted, closed or broken, or until this time is over; which ones are, in their order.
@@ -96,7 +80,7 @@ impl<'a> Wait<'a> {
 }
 
 fn poll(fds: &mut [PollFd], within: Option<Duration>) -> nix::Result<i32> {
-    ppoll(fds, within.map(TimeSpec::from), None)
+    ppoll(fds, within.map(timeout), None)
 }
 
 #[cfg(test)]
@@ -113,7 +97,7 @@ mod tests {
             (0..5).map(|_| crate::sys::fd::pipe().map(|(reader, writer)| (reader, File::from(writer))).expect("a pipe")).collect();
         let wait = || {
             let mut wait = Wait::default();
-            wait.readable(pipes.iter().map(|(reader, _)| reader.as_fd()));
+            pipes.iter().for_each(|(reader, _)| wait.add(reader.as_fd(), Interest::Readable));
             wait
         };
         let found = |ready: Vec<bool>| ready.iter().map(|ready| if *ready { 'x' } else { '.' }).collect::<String>();

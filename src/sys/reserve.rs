@@ -69,7 +69,7 @@ pub fn notice() -> Option<String> {
     });
     let limits: Vec<String> = limits.collect();
     let cause = if limits.is_empty() { "the system has no more".to_owned() } else { limits.join(", ") };
-    Some(format!("memory is short: {cause}; a reserve of {} KiB serves until there is more", SIZE / 1024))
+    Some(format!("memory is short: {cause}; using a reserve of {} KiB until there is more", SIZE / 1024))
 }
 
 // SAFETY: every block comes from the system's allocator or from the reserve, and goes back to where it came from, which

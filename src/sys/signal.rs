@@ -7,8 +7,8 @@ use std::{io, mem, ptr};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::time::TimeSpec;
 
+use super::clock::timeout;
 use crate::error::Error;
 use crate::types::process::Pid;
 use crate::types::signal::Signal;
@@ -32,7 +32,8 @@ const fn bit(signal: Signal) -> Mask {
 /// the kernel forces that signal through.
 const ALL: Mask = !0;
 
-/// Blocks all signals, and takes SIGCHLD out of being ignored, so that children can be waited for. To be called before anything else: a signal that comes earlier is lost.
+/// Blocks all signals and sets SIGCHLD to its default, so that children can be waited for. Must be called before anything
+/// else: a signal that comes earlier is lost.
 pub fn block_all() -> InheritedSignals {
     let wanted = ALL;
     let mut mask: Mask = 0;
@@ -62,7 +63,7 @@ impl InheritedSignals {
 
 /// Takes away all signals that wait for this process. Async-signal-safe.
 pub(super) fn discard_pending() {
-    let all: Mask = !0;
+    let all = ALL;
     // Of two longs on every platform, as the kernel's old call has it.
     let at_once: [libc::c_long; 2] = [0; 2];
     // SAFETY: the pointers are to a set of the size that is passed and to a whole timespec; no record is asked for.
@@ -124,7 +125,7 @@ impl SignalFd {
         // By bits: a libc's sigfillset(3) leaves out the real-time signals that it keeps for itself.
         // SAFETY: a libc's set begins with the kernel's, and is larger.
         unsafe { (&raw mut all).cast::<Mask>().write_unaligned(ALL) };
-        let timeout = within.map(TimeSpec::from);
+        let timeout = within.map(timeout);
         let timeout = timeout.as_ref().map_or(ptr::null(), |timeout| ptr::from_ref(timeout.as_ref()));
         // SAFETY: all three pointers are to locals that outlive the call, or null where that is allowed.
         let signal = unsafe { libc::sigtimedwait(&raw const all, &raw mut info, timeout) };
@@ -141,7 +142,7 @@ pub fn wait_for(signals: &[Signal], within: Duration) -> Option<Signal> {
     let mask = signals.iter().fold(0, |mask, signal| mask | bit(*signal));
     // SAFETY: a libc's set begins with the kernel's, and is larger.
     unsafe { (&raw mut set).cast::<Mask>().write_unaligned(mask) };
-    let within = TimeSpec::from(within);
+    let within = timeout(within);
     // SAFETY: the pointers are to locals that outlive the call, or null where that is allowed.
     Signal::new(unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), ptr::from_ref(within.as_ref())) })
 }

@@ -1,12 +1,13 @@
 //! socket(2), bind(2), listen(2), connect(2), getsockopt(2), setsockopt(2), getsockname(2), send(2): descriptors and plain
-//! values in and out.
+//! values in and out. Who is at the other end is for `peer` to say.
 
 use std::ffi::OsString;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int};
@@ -14,7 +15,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect, getpeername, getsockname,
     getsockopt, setsockopt, socket, sockopt,
 };
-use nix::unistd::geteuid;
+use nix::sys::time::TimeVal;
 
 use crate::types::socket_name::SocketName;
 
@@ -97,9 +98,25 @@ pub fn connect_to(fd: &OwnedFd, name: &SocketName) -> io::Result<()> {
     Ok(connect(fd.as_raw_fd(), &unix_address(name)?)?)
 }
 
+/// How long connect(2) may wait for a place in the listener's queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectWait {
+    /// Not at all, and no later write(2) waits either.
+    None,
+    /// This long, and each later write(2) as long; `WouldBlock` then.
+    Until(Duration),
+}
+
 /// A stream that is connected to a unix address.
-pub fn connect_unix(name: &SocketName) -> io::Result<UnixStream> {
+pub fn connect_stream(name: &SocketName, wait: ConnectWait) -> io::Result<UnixStream> {
     let fd = unix(Kind::Stream)?;
+    match wait {
+        ConnectWait::None => super::fd::set_nonblocking(&fd, true)?,
+        ConnectWait::Until(longest) => {
+            let seconds = longest.as_secs().try_into().unwrap_or(i64::MAX);
+            setsockopt(&fd, sockopt::SendTimeout, &TimeVal::new(seconds as _, 0))?;
+        }
+    }
     connect_to(&fd, name)?;
     Ok(UnixStream::from(fd))
 }
@@ -213,23 +230,4 @@ fn set(fd: &OwnedFd, level: c_int, option: c_int, value: c_int) -> io::Result<()
         unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), mem::size_of::<c_int>() as libc::socklen_t) };
     Errno::result(result)?;
     Ok(())
-}
-
-/// Who has connected, or, seen from a client, who listens: SO_PEERCRED of unix(7).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Peer {
-    pub pid: i32,
-    pub uid: u32,
-}
-
-impl Peer {
-    pub fn of(stream: &impl AsFd) -> io::Result<Peer> {
-        let credentials = getsockopt(&stream.as_fd(), sockopt::PeerCredentials)?;
-        Ok(Peer { pid: credentials.pid(), uid: credentials.uid() })
-    }
-
-    /// Root and this process's own user may.
-    pub fn may_command(&self) -> bool {
-        self.uid == 0 || self.uid == geteuid().as_raw()
-    }
 }

@@ -125,6 +125,11 @@ impl Change {
     }
 }
 
+/// The effective uid of this process: its files and its connections are that user's.
+pub fn own_uid() -> u32 {
+    geteuid().as_raw()
+}
+
 /// The ids and groups of this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Credentials {
@@ -139,7 +144,7 @@ pub struct Credentials {
 
 impl Credentials {
     pub fn current() -> Credentials {
-        let euid = geteuid().as_raw();
+        let euid = own_uid();
         let uids = getresuid().map_or([euid; 3], |ids| [ids.real.as_raw(), ids.effective.as_raw(), ids.saved.as_raw()]);
         let egid = nix::unistd::getegid().as_raw();
         let gids = getresgid().map_or([egid; 3], |ids| [ids.real.as_raw(), ids.effective.as_raw(), ids.saved.as_raw()]);

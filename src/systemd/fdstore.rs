@@ -39,7 +39,7 @@ pub fn keep(sockets: &[Storable], manager: &ServiceManager, room: usize) -> (usi
     for (index, Storable { name, fd, address }) in sockets.iter().take(room).enumerate() {
         // No second try: a manager that does not listen would hold up the start once for each listener.
         if let Err(error) = manager.keep(name, *fd) {
-            return (index, Some(format!("cannot keep {address} and what follows it in the descriptor store: {}", reason(&error))));
+            return (index, Some(format!("cannot keep {address} and the listeners after it in the descriptor store: {}", reason(&error))));
         }
     }
     (sockets.len().min(room), None)
@@ -89,7 +89,7 @@ mod tests {
             assert_eq!(heard(&socket), names.iter().map(|name| message(name)).collect::<Vec<_>>());
         }
         drop(socket);
-        let refused = "cannot keep tcp://a and what follows it in the descriptor store: Connection refused";
+        let refused = "cannot keep tcp://a and the listeners after it in the descriptor store: Connection refused";
         assert_eq!(keep(&sockets, &manager, 9), (0, Some(refused.to_owned())));
     }
 

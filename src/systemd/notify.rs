@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::sys::notify::NotifySocket;
-use crate::types::environment as handoff;
+use crate::types::environment;
 use crate::types::time::Instant;
 
 /// A manager that reads so slowly is told of fewer reloads.
@@ -15,7 +15,7 @@ const MOST_WAITING: usize = 64;
 /// systemd ignores a longer datagram, and READY=1 with it.
 const LONGEST_DATAGRAM: usize = 4096;
 
-/// The way up.
+/// The connection to the service manager.
 #[derive(Debug)]
 pub struct ServiceManager {
     address: OsString,
@@ -25,7 +25,7 @@ pub struct ServiceManager {
     status: String,
 }
 
-/// A turn of the life, as the manager is told of it.
+/// A change of the master's life cycle, as the manager is told of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Turn {
     Ready,
@@ -71,7 +71,7 @@ impl Waiting {
 impl ServiceManager {
     /// The manager that NOTIFY_SOCKET names, if it names one.
     pub fn find(environment: &[(OsString, OsString)]) -> Option<io::Result<ServiceManager>> {
-        handoff::variable(environment, "NOTIFY_SOCKET").map(ServiceManager::connect)
+        environment::variable(environment, "NOTIFY_SOCKET").map(ServiceManager::connect)
     }
 
     fn connect(address: &OsStr) -> io::Result<ServiceManager> {

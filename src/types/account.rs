@@ -30,7 +30,7 @@ impl NameOrId {
             return Err(format!("the {what} is empty; accepted are LOGIN, UID, LOGIN:GROUP, UID:GID"));
         }
         if text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control()) {
-            return Err(format!("{text:?} is no {what}; accepted are LOGIN, UID, LOGIN:GROUP, UID:GID"));
+            return Err(format!("{text:?} is not a {what}; accepted are LOGIN, UID, LOGIN:GROUP, UID:GID"));
         }
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(NameOrId::Name(text.to_owned()));

@@ -7,7 +7,7 @@ pub enum Level {
     Error,
     /// Something is missing or lost, and the master goes on without it.
     Warning,
-    /// A turn of the life: started, current, stopping.
+    /// A step of the life cycle: started, current, stopping.
     Notice,
     /// A detail that helps to find a fault.
     Info,

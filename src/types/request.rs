@@ -26,7 +26,7 @@ pub enum Request {
     Resume(Signal),
 }
 
-/// What can be asked of a master.
+/// What a caller can ask for at the control socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {
     Reload,
@@ -44,14 +44,19 @@ pub struct VerbRow {
 
 /// In the order in which the documentation shows them.
 pub const REQUESTS: &[VerbRow] = &[
-    VerbRow { word: "reload", verb: Verb::Reload, does: "reloads, waits for the end of that reload, and fails if it has failed" },
+    VerbRow { word: "reload", verb: Verb::Reload, does: "reloads, waits for the end of the reload, and fails if the reload fails" },
     VerbRow { word: "status", verb: Verb::Status, does: "shows generations, workers, listeners and the last reload" },
-    VerbRow { word: "stop", verb: Verb::Stop, does: "stops like TERM, and waits for the end" },
+    VerbRow { word: "stop", verb: Verb::Stop, does: "stops as SIGTERM does and waits until the master has exited" },
 ];
 
-/// The request of that word; the error says which words there are.
+/// The request of that word.
+pub fn find(word: &str) -> Option<&'static VerbRow> {
+    REQUESTS.iter().find(|request| request.word == word)
+}
+
+/// The same; the error says which words there are.
 pub fn request(word: &str) -> Result<&'static VerbRow, String> {
-    REQUESTS.iter().find(|request| request.word == word).ok_or_else(|| {
+    find(word).ok_or_else(|| {
         let words: Vec<&str> = REQUESTS.iter().map(|request| request.word).collect();
         format!("unknown request {word:?}; accepted are {}", words.join(", "))
     })

@@ -1,10 +1,10 @@
-//! What is laid down for a generation: how it is judged and how it is stopped.
+//! Settings that the core needs: how a generation is judged and stopped, and what the master is to its terminal.
 
 use std::time::Duration;
 
 use super::signal::Signal;
 
-/// What the operator has laid down.
+/// The settings of one generation.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Policy {
     pub trust: Trust,

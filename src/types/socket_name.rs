@@ -37,13 +37,13 @@ pub fn unix_name(location: &str, form: &str) -> Result<SocketName, String> {
     let name = location.strip_prefix('@');
     let length = name.unwrap_or(location).len();
     if location.contains('\0') {
-        return Err("a NUL cannot be part of it".to_string());
+        return Err("it contains a NUL".to_string());
     }
     if location.contains(char::is_control) {
-        return Err("a control character cannot be part of it".to_string());
+        return Err("it contains a control character".to_string());
     }
     if length > UNIX_NAME_MAX {
-        return Err(format!("{length} bytes are too long for a unix socket, {UNIX_NAME_MAX} are the most"));
+        return Err(format!("{length} bytes are too long for the name of a unix socket; the maximum is {UNIX_NAME_MAX}"));
     }
     match name {
         Some("") => Err("the abstract name is empty".to_string()),

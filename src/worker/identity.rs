@@ -48,7 +48,7 @@ impl Identity {
         if !change.is_nothing() && !now.may_change() {
             let only_groups = Change { groups: None, ..change } == Change::default();
             let cause = if only_groups { "only root may change its groups" } else { "only root may become another user" };
-            return Err(Error::cannot("run workers as", shown(spec), cause).hint("start as root, or leave -user away"));
+            return Err(Error::cannot("run workers as", shown(spec), cause).hint("start as root, or omit -user"));
         }
         Ok(Identity { uid, gid, change, environment: environment(user) })
     }

@@ -160,7 +160,7 @@ impl LaunchSpec {
             Step::Output => own("hand over the output pipes".to_owned()),
             Step::Listener => own("hand over the listeners".to_owned()),
             Step::Directory => own(format!("enter {}", self.directory.shown())),
-            Step::Groups => own(format!("take the groups of uid {}", identity.map_or(0, |identity| identity.uid))),
+            Step::Groups => own(format!("set the groups of uid {}", identity.map_or(0, |identity| identity.uid))),
             Step::Group => own(format!("become gid {}", identity.map_or(0, |identity| identity.gid))),
             Step::User => own(format!("become uid {}", identity.map_or(0, |identity| identity.uid))),
             Step::Execute => SpawnError {

@@ -364,6 +364,14 @@ fn statuses_named_ok_are_reported_as_0_and_no_others() {
 }
 
 #[test]
+fn a_first_generation_that_was_never_ready_has_failed_whatever_its_status() {
+    for (status, reported) in [(0, 1), (3, 1), (4, 4)] {
+        let mut story = Story::new(Policy { ok: vec![3], ..policy(Trust::Ready { within: None }) });
+        assert_eq!(story.exits(1, status).last(), Some(&exit(reported)[0]), "{status}");
+    }
+}
+
+#[test]
 fn a_program_that_ends_well_at_once_is_noticed() {
     let quick = |wait: Duration, status: u8| {
         let mut story = Story::new(policy(Trust::Lived(START)));

@@ -21,6 +21,7 @@ enum Broken {
     ExitWithWorkersAlive,
     AliveWithNothingToWaitFor,
     ADeadlineThatIsNeverMet,
+    WaitsForEver,
     ActedAfterTheEnd,
     KilledOneThatWasNotTold,
     ListenersClosedWhileServing,
@@ -259,6 +260,7 @@ impl World {
     /// Lets one event happen, with all that follows from it, and looks whether every promise was kept.
     fn happen(&mut self, event: Event, luck: Luck, sabotage: Sabotage) -> Result<(), Broken> {
         let was_current = self.with_role(Role::Current);
+        let had_served = self.announced != Announced::Nothing;
         let could_be_trusted = self.candidate_could_be_trusted(&event);
         let asked = event.clone();
         self.forks = Forks::default();
@@ -310,11 +312,14 @@ impl World {
                     }
                     Action::Signal { id, signal: Signal::USR1, .. } => {
                         let process = self.process(id)?;
+                        if process.stage == Stage::Spawning {
+                            return Err(Broken::SignalledOneThatDoesNotRun);
+                        }
                         process.waiting = process.waiting.saturating_sub(1);
                         forwarded.push(id);
                     }
                     Action::Signal { id, signal, .. } => {
-                        self.check_stop_signal(id, signal, &asked, &was_current, could_be_trusted)?;
+                        self.check_stop_signal(id, signal, &asked, &was_current, could_be_trusted || !had_served)?;
                         if self.process(id)?.suspended {
                             told_suspended.push(id);
                         }
@@ -343,7 +348,8 @@ impl World {
                         self.foreground = Some(id);
                     }
                     Action::CloseListeners => {
-                        if !self.stop_asked && self.supervisor.phase != Phase::Stopping && self.supervisor.phase != Phase::Ended {
+                        // Not the phase decides: a core that stops by itself is to be seen.
+                        if !self.stop_asked && had_served && !self.alive.is_empty() {
                             return Err(Broken::ListenersClosedWhileServing);
                         }
                         self.listeners_open = false;
@@ -403,7 +409,7 @@ impl World {
         signal: Signal,
         asked: &Event,
         was_current: &[WorkerId],
-        trusted: bool,
+        may_be_told: bool,
     ) -> Result<(), Broken> {
         let second_stop = self.second_stop && matches!(asked, Event::Requested { request: Request::Stop { .. }, .. });
         let process = self.process(id)?;
@@ -417,8 +423,7 @@ impl World {
             process.told.push(signal);
             process.told.sort();
         }
-        let first_failed = matches!(self.supervisor.phase, Phase::Stopping | Phase::Ended);
-        if was_current.contains(&id) && !self.stop_asked && !trusted && !first_failed {
+        if was_current.contains(&id) && !self.stop_asked && !may_be_told {
             return Err(Broken::ToldTheCurrentWithoutASuccessor);
         }
         Ok(())
@@ -500,6 +505,13 @@ impl World {
         }
         if *asked == Event::Tick && self.supervisor.deadline().is_some_and(|deadline| deadline <= self.now) {
             return Err(Broken::ADeadlineThatIsNeverMet);
+        }
+        let policy = self.supervisor_policy();
+        let has_time = |process: &Process| !process.told.is_empty() && !process.killed && !process.out_of_reach;
+        let to_be_killed = policy.stop_timeout.is_some() && self.alive.iter().any(has_time);
+        let to_be_judged = self.listeners_open && candidate_runs && !matches!(policy.trust, Trust::Ready { within: None });
+        if (to_be_killed || to_be_judged) && self.supervisor.deadline().is_none() {
+            return Err(Broken::WaitsForEver);
         }
         let waits_for_a_reload = self.waiting.iter().any(|waiting| waiting.after.is_some());
         if waits_for_a_reload && !matches!(self.supervisor.phase, Phase::Starting | Phase::RollingOver(_)) {
@@ -826,6 +838,15 @@ fn a_damaged_state_is_seen_too() {
     orphaned.alive.retain(|process| process.id == WorkerId(2));
     orphaned.kept = vec![GenerationNumber(2)];
     assert_eq!(orphaned.happen(ask(Request::Forward(Signal::USR1)), lucky, no_sabotage), Err(Broken::NobodyServesThoughSomebodyCould));
+
+    // A core that takes itself back to its start, and so gives up when a candidate exits.
+    let mut confused = world.clone();
+    confused.supervisor.phase = Phase::Starting;
+    assert_eq!(confused.happen(exited(WorkerId(2), false), lucky, no_sabotage), Err(Broken::ListenersClosedWhileServing));
+
+    let mut forgetful = world.clone();
+    forgetful.supervisor.timers.stop(Timer::Trust);
+    assert_eq!(forgetful.happen(ask(Request::Forward(Signal::USR1)), lucky, no_sabotage), Err(Broken::WaitsForEver));
 
     let mut stuck = world;
     stuck.happen(ask(STOP), lucky, no_sabotage).expect("a stop");

@@ -272,7 +272,7 @@ const LIFE: &[Part] = &[
          Nothing is started any more, whatever was under way. \
          The master closes its own copies of the listeners first, so that clients are refused as soon as the program closes its own. \
          When the last worker is gone it removes what it has made and ends. \
-         A second such signal is forwarded as it is, SIGTERM as SIGTERM; the first is not repeated to a worker that retires already and was told with the same signal.",
+         A second such signal is forwarded unchanged; the first is not repeated to a worker that retires already and was told with the same signal.",
     ),
     On(
         "Death of a worker",
