@@ -514,23 +514,24 @@ fn a_program_suspended_by_ctrl_z_is_continued_where_no_shell_could() {
 #[test]
 fn below_a_shell_the_terminal_stays_the_shell_s_and_ctrl_z_stops_the_job() {
     let (mut pty, tty) = Pty::open();
-    let shell = ["sh", "-c", r#""$@"; exit $?"#, "sh"];
+    // With job control, and whoever presses Enter brings the job back.
+    let shell = ["sh", "-c", r#"set -m; "$@"; read -r enter; fg; exit $?"#, "sh"];
     let setup = Setup::new().through(shell).tune(move |command| pre_exec::lead_session(command, Some(tty)));
     let below = ready(setup.arg("-start=0"), "sleep");
     let master = only_child(below.pid());
     let worker = only_child(master);
-    assert_eq!(pty.foreground(), Some(below.pid()), "the group of the shell and the master");
+    assert_eq!(pty.foreground(), Some(master), "the group of the shell's job");
     send(master, SIGHUP);
     below.wait_note(&format!("pid {worker} killed by SIGTERM"), SOON);
     let worker = only_child(master);
-    assert_eq!(pty.foreground(), Some(below.pid()), "after a reload too");
+    assert_eq!(pty.foreground(), Some(master), "after a reload too");
     below.wait_outputs("ready", 2, SOON);
 
     let both = || [state_of(master), state_of(worker)];
     pty.press(CTRL_Z);
     eventually("master and worker are stopped", SOON, || if both() == [Some('T'); 2] { Ok(()) } else { Err(both()) });
-    // As a shell's fg does it.
-    send(master, SIGCONT);
+    eventually("the shell has the terminal back", SOON, || pty.foreground() == Some(below.pid()));
+    pty.press(b"\n");
     eventually("master and worker go on", SOON, || if both() == [Some('S'); 2] { Ok(()) } else { Err(both()) });
     assert!(!below.notes().iter().any(|note| note.contains("continued")), "nobody but the shell continues its jobs");
     pty.press(CTRL_C);

@@ -80,6 +80,36 @@ fn a_flood_of_signals_does_not_make_time_stand_still() {
     });
 }
 
+// ---- groups
+
+/// A daemon that has left the group has its last process reaped, so that no SIGCHLD tells the master of its death.
+#[test]
+fn a_group_whose_last_process_was_reaped_by_a_stranger_is_not_waited_for() {
+    let worker = fixture("worker").display().to_string();
+    // Who ignores SIGCHLD has its children reaped by themselves.
+    let script =
+        r#"("$0" ignore TERM sleep & echo "last $!"; sh -c 'echo "daemon $PPID"'; exec setsid "$0" ignore CHLD sleep) & exec "$0" sleep"#;
+    let mut master = Setup::new().arg("-start=0").arg("-group").program("sh", ["-c", script, &worker]).spawn();
+    let pid_of = |line: String| line.rsplit(' ').next().and_then(|pid| pid.parse::<u32>().ok()).expect("a pid");
+    let (last, daemon) = (pid_of(master.wait_output("last", SOON)), pid_of(master.wait_output("daemon", SOON)));
+    eventually("a kill alone ends the last one", SOON, || ignores(last, libc::SIGTERM));
+    eventually("the daemon has left the group", SOON, || ignores(daemon, libc::SIGCHLD));
+    master.signal(SIGTERM);
+    master.wait_note("still run", SOON);
+    send(last, SIGKILL);
+    eventually("it is reaped", SOON, || state_of(last).is_none());
+    master.signal(SIGTERM);
+    let status = master.wait_exit(SOON);
+    send(daemon, SIGKILL);
+    assert_eq!(status, exited(143));
+}
+
+fn ignores(pid: u32, signal: libc::c_int) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 << (signal - 1) != 0)
+}
+
 // ---- suspended workers
 
 #[test]
@@ -283,8 +313,12 @@ fn a_stop_signal_that_workers_inherit_blocked_or_ignored_is_told() {
 
 /// A master below a shell that leads the session of a terminal, in the shell's own process group as in a script.
 fn below_a_shell(verbs: &[&str]) -> (Master, u32, Pty) {
+    below(r#""$@"; exit $?"#, verbs)
+}
+
+fn below(script: &str, verbs: &[&str]) -> (Master, u32, Pty) {
     let (pty, tty) = Pty::open();
-    let shell = ["sh", "-c", r#""$@"; exit $?"#, "sh"];
+    let shell = ["sh", "-c", script, "sh"].map(str::to_owned);
     let setup = Setup::new().through(shell).tune(move |command| pre_exec::lead_session(command, Some(tty)));
     let master = setup.arg("-listen=none").program(verbs[0], &verbs[1..]).spawn();
     master.wait_note("generation 1: current", SOON);
@@ -315,18 +349,38 @@ fn a_program_below_a_shell_that_never_reads_leaves_the_terminal_alone() {
 
 #[test]
 fn ctrl_z_suspends_the_job_of_a_program_that_has_the_terminal_and_fg_brings_both_back() {
-    let (master, socketmaster, mut pty) = below_a_shell(&["sh", "-c", "read -r line; echo \"it read $line\"; exec sleep 600"]);
+    // With job control, and whoever presses Enter brings the job back.
+    let shell = r#"set -m; "$@"; read -r enter; fg; exit $?"#;
+    let program = ["sh", "-c", "read -r line; echo \"it read $line\"; exec sleep 600"];
+    let (master, socketmaster, mut pty) = below(shell, &program);
     let worker = only_child(socketmaster);
     eventually("it has the terminal", SOON, || pty.foreground() == Some(worker));
     pty.press(CTRL_Z);
     let both = || [state_of(socketmaster), state_of(worker)];
     eventually("both are suspended", SOON, || if both() == [Some('T'); 2] { Ok(()) } else { Err(both()) });
-    // As a shell's fg does it, but for the terminal: nobody has taken it meanwhile.
-    send(socketmaster, SIGCONT);
-    send(master.pid(), SIGCONT);
+    eventually("the shell has the terminal back", SOON, || pty.foreground() == Some(master.pid()));
+    pty.press(b"\n");
     eventually("it has the terminal again", SOON, || pty.foreground() == Some(worker));
     pty.press(b"again\n");
     master.wait_output("it read again", SOON);
+}
+
+/// A container whose first process is a script: Ctrl-Z would put the service to sleep for ever.
+#[test]
+fn ctrl_z_suspends_no_job_that_has_no_shell_above_it() {
+    let program = ["sh", "-c", "while read -r line; do echo \"it read $line\"; done; exec sleep 600"];
+    let (mut script, master, mut pty) = below(r#""$@"; exit 8"#, &program);
+    let worker = only_child(master);
+    pty.press(b"one\n");
+    script.wait_output("it read one", SOON);
+    eventually("it has the terminal", SOON, || pty.foreground() == Some(worker));
+    pty.press(CTRL_Z);
+    // What is typed now reaches it only if it goes on.
+    pty.press(b"two\n");
+    script.wait_output("it read two", SOON);
+    assert_ne!(state_of(master), Some('T'));
+    send(master, SIGTERM);
+    assert_eq!(script.wait_exit(SOON), exited(8));
 }
 
 #[test]

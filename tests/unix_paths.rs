@@ -13,7 +13,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::harness::{FreeDir, Master, SOON, Setup, eventually, exited, fixture, free_dir, killed, skip};
+use crate::harness::{FreeDir, Master, SOON, Setup, eventually, exited, fixture, free_dir, killed, open_fds, skip};
 
 const CAME_BACK: &str = "had disappeared; it leads to the same socket again";
 
@@ -370,6 +370,44 @@ fn what_another_user_puts_in_the_place_of_the_socket_is_not_given_away() {
     std::os::unix::fs::chown(&run, Some(65534), Some(65534)).expect("we are root");
     let _master = serving(listen_on(&path, "?mode=0660&user=65534"));
     let found = fs::symlink_metadata(&path).expect("a socket");
+    assert_eq!((found.uid(), found.mode() & 0o777), (65534, 0o660));
+}
+
+/// The owner of a directory above leads the path elsewhere while the start waits for the lock of the first place: the socket
+/// is born in the second one, and the name in the first is a file of root's.
+#[test]
+fn a_path_that_is_led_elsewhere_during_the_start_gives_no_file_of_root_away() {
+    if !geteuid().is_root() {
+        return skip("only root may give a file away");
+    }
+    let dir = free_dir();
+    let (home, theirs, roots) = (dir.join("home"), dir.join("home/real"), dir.join("roots"));
+    for directory in [&home, &theirs, &roots] {
+        fs::create_dir(directory).expect("a directory");
+    }
+    for directory in [&home, &theirs] {
+        std::os::unix::fs::chown(directory, Some(65534), Some(65534)).expect("we are root");
+    }
+    let (secret, run) = (roots.join("sock"), home.join("run"));
+    fs::write(&secret, "secret").expect("a file");
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).expect("ours");
+    symlink(&roots, &run).expect("a link");
+    let locked = File::open(&roots).expect("a directory");
+    // SAFETY: takes plain numbers.
+    assert_eq!(unsafe { libc::flock(locked.as_raw_fd(), libc::LOCK_EX) }, 0);
+    let setup = listen_on(&run.join("sock"), "?mode=0666&user=65534");
+    let mut master = setup.program(fixture("worker"), ["serve"]).spawn();
+    eventually("the wait for the lock", SOON, || {
+        fs::metadata(&roots).is_ok() && open_fds(master.pid()).values().any(|file| Path::new(file) == roots)
+    });
+    symlink("real", home.join("new")).and_then(|()| fs::rename(home.join("new"), &run)).expect("we are root");
+    drop(locked);
+    assert_eq!(master.wait_exit(SOON), exited(1), "{:?}", said(&master));
+    let found = fs::metadata(&secret).expect("it is still there");
+    assert_eq!((found.uid(), found.mode() & 0o777, found.nlink()), (0, 0o600, 1));
+    // The control: undisturbed the link is followed.
+    let _master = serving(listen_on(&run.join("sock2"), "?mode=0660&user=65534"));
+    let found = fs::symlink_metadata(theirs.join("sock2")).expect("a socket");
     assert_eq!((found.uid(), found.mode() & 0o777), (65534, 0o660));
 }
 

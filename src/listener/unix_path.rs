@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ use crate::types::socket_name::{SocketName, UNIX_NAME_MAX};
 /// How long to wait for the lock of a directory. Anybody may hold one of /tmp for ever, so then it must do without.
 const LONGEST_LOCK: Duration = Duration::from_secs(3);
 const LOCK_STEP: Duration = Duration::from_millis(10);
+/// The kernel follows no more symbolic links in a path.
+const MOST_LINKS: usize = 40;
 
 /// A file, and no other that ever was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +61,38 @@ struct Directory {
     is_lock_lost: Cell<bool>,
 }
 
+/// Where this absolute path leads, unless somebody other than root and this user may lead it elsewhere.
+fn certain_place(path: &Path, links: usize) -> Option<PathBuf> {
+    let mut place = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => {
+                let next = place.join(name);
+                let found = fs::symlink_metadata(&next).ok()?;
+                place = match found.is_symlink() {
+                    true if is_foreign(&found) => return None,
+                    true => certain_place(&place.join(fs::read_link(&next).ok()?), links.checked_sub(1)?)?,
+                    false if is_open_to_others(&found) => return None,
+                    false => next,
+                };
+            }
+            Component::ParentDir => drop(place.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Some(place)
+}
+
+/// Whether somebody other than root and this user may replace what is in this directory.
+fn is_open_to_others(found: &Metadata) -> bool {
+    let sticky = found.mode() & 0o1000 != 0;
+    is_foreign(found) || (found.mode() & 0o022 != 0 && !sticky)
+}
+
+fn is_foreign(found: &Metadata) -> bool {
+    found.uid() != 0 && found.uid() != user::own_uid()
+}
+
 /// The lock of a directory, until this is dropped.
 struct Locked<'a>(&'a Directory);
 
@@ -78,13 +112,23 @@ impl Directory {
         })
     }
 
-    /// Whether somebody other than root and this user may put another file in the place of ours.
+    /// Whether somebody other than root and this user may put another file in the place of ours, or lead the path elsewhere.
     fn is_shared(&self) -> bool {
-        self.fd.metadata().map_or(true, |found| {
-            let sticky = found.mode() & 0o1000 != 0;
-            let foreign = found.uid() != 0 && found.uid() != user::own_uid();
-            foreign || (found.mode() & 0o022 != 0 && !sticky)
-        })
+        self.fd.metadata().map_or(true, |found| is_open_to_others(&found)) || !self.is_path_certain()
+    }
+
+    /// Whether the path led and leads here, whoever writes where. bind(2) walks it once more, and by then the owner of a
+    /// directory above, or of a symbolic link in it, may have led it to another place than the descriptor.
+    fn is_path_certain(&self) -> bool {
+        std::path::absolute(&self.path).is_ok_and(|path| certain_place(&path, MOST_LINKS).is_some())
+    }
+
+    /// A path to this name that nobody can lead elsewhere, where /proc has one that is short enough for an address.
+    fn certain_path(&self, name: &OsStr) -> Option<PathBuf> {
+        let here = PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
+        let (then, now) = (self.fd.metadata().ok()?, fs::metadata(&here).ok()?);
+        let path = here.join(name);
+        ((then.dev(), then.ino()) == (now.dev(), now.ino()) && path.as_os_str().len() <= UNIX_NAME_MAX).then_some(path)
     }
 
     /// What is there under this name, if anything is.
@@ -408,7 +452,7 @@ fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
 
 /// Whether what is at the path is the socket that this process has bound there just now, at or after `before`.
 ///
-/// Where only root and this user may write nobody else can have put it there. Elsewhere another user may replace the socket
+/// Where only root and this user may write, all the way down, nobody else can have put it there. Elsewhere another user may replace the socket
 /// in the instant after bind(2) by a file, a symbolic link, or a link to some socket of ours; to give that away by chown(2)
 /// would be to give it to him. What he cannot make is a new socket that belongs to us. What he can move here is an old one
 /// that does: hence the time, which he cannot set back on a file of ours; the mode; the number of names, since a hard link
@@ -449,7 +493,8 @@ fn remove_stale(directory: &Directory, name: &OsStr, claim: &Claim) -> Result<()
         let what = if kind.is_symlink() { "a symbolic link" } else { "not a socket" };
         return Err(Refusal::Obstacle { cause: format!("the path exists and is {what}"), hint: Some("remove it or choose another path") });
     }
-    match knock(claim.kind, claim.path)? {
+    // At this very name: the path may lead to somebody else's stale socket by now, and this one may be in use.
+    match knock(claim.kind, directory.certain_path(name).as_deref().unwrap_or(claim.path))? {
         // Only the one that was knocked at.
         Answer::Nobody if directory.identify(name) == Some(FileId::of(&found)) => openat::unlink(&directory.fd, name).map_err(|error| {
             Refusal::Obstacle { cause: reason(&error), hint: Some("nobody answers there, but the path cannot be removed") }
@@ -462,10 +507,7 @@ fn remove_stale(directory: &Directory, name: &OsStr, claim: &Claim) -> Result<()
 /// Whether a second name has been left by a master that is gone.
 fn is_leftover(directory: &Directory, hidden: &OsStr, kind: Kind) -> bool {
     let Ok(Some(found)) = directory.look(hidden) else { return false };
-    let mut path = directory.path.join(hidden);
-    if path.as_os_str().len() > UNIX_NAME_MAX {
-        path = PathBuf::from(format!("/proc/self/fd/{}", directory.fd.as_raw_fd())).join(hidden);
-    }
+    let path = directory.certain_path(hidden).unwrap_or_else(|| directory.path.join(hidden));
     found.file_type().is_socket() && matches!(knock(kind, &path), Ok(Answer::Nobody))
 }
 

@@ -11,7 +11,7 @@ use crate::sys::{clock, fd, proc, signal, tty, wait};
 use crate::types::level::Level;
 use crate::types::one_line::OneLine;
 use crate::types::process::{GenerationNumber, SpawnError, WorkerId};
-use crate::types::request::CallerId;
+use crate::types::request::{CallerId, Request};
 use crate::types::settings::Terminal;
 use crate::types::signal::Signal;
 use crate::worker::launch::{Launched, Progress, Start};
@@ -35,23 +35,11 @@ impl Running {
         match action {
             Action::Load { generation } => Some(self.load(generation)),
             Action::Spawn { id, what: Program::Worker { generation, .. } } => self.spawn(id, generation),
-            Action::Signal { id, signal, group } => {
-                self.signal_worker(id, signal, group);
-                None
-            }
+            Action::Signal { id, signal, group } => self.signal_worker(id, signal, group),
             Action::Kill { id } => Some(self.kill(id)),
-            Action::Continue { id } => {
-                self.signal_worker(id, Signal::CONT, true);
-                None
-            }
-            Action::Foreground { id } => {
-                self.give_terminal_to(id);
-                None
-            }
-            Action::SuspendMaster => {
-                self.suspend();
-                None
-            }
+            Action::Continue { id } => self.signal_worker(id, Signal::CONT, true),
+            Action::Foreground { id } => self.give_terminal_to(id),
+            Action::SuspendMaster => self.suspend(),
             Action::CloseListeners => {
                 self.listeners.close(!self.supervisor.generations().is_empty());
                 None
@@ -132,34 +120,50 @@ impl Running {
 
     // ---- signals
 
-    fn signal_worker(&mut self, id: WorkerId, signal: Signal, group: bool) {
-        let Some(pid) = self.workers.pid(id) else { return };
+    fn signal_worker(&mut self, id: WorkerId, signal: Signal, group: bool) -> Option<Event> {
+        let pid = self.workers.pid(id)?;
         let sent = if group { signal::send_to_group(pid, signal) } else { signal::send(pid, signal) };
-        if let Err(error) = sent {
-            self.log.note(Level::Warning, format_args!("cannot send {signal} to pid {pid}: {}", cause(&error)));
+        match sent {
+            Ok(()) => None,
+            Err(error) if signal::is_gone(&error) && self.is_leaderless(id) => Some(self.group_is_gone(id)),
+            Err(error) => {
+                self.log.note(Level::Warning, format_args!("cannot send {signal} to pid {pid}: {}", cause(&error)));
+                None
+            }
         }
     }
 
-    /// By its pid and by its group: it may have joined another.
+    /// By its pid and by its group: it may have joined another. Its pid may be a stranger's once it has been reaped.
     fn kill(&mut self, id: WorkerId) -> Event {
         let Some(pid) = self.workers.pid(id) else { return Event::Killed { id } };
+        let leaderless = self.is_leaderless(id);
         let to_group = signal::send_to_group(pid, Signal::KILL);
-        // Its process decides as long as there is one. After that the rest of its group does.
-        let sent = match signal::send(pid, Signal::KILL) {
-            Err(error) if signal::is_gone(&error) => to_group,
-            sent => sent,
-        };
+        // Its own process decides, as long as there is one. After that the rest of its group does.
+        let sent = if leaderless { to_group } else { signal::send(pid, Signal::KILL) };
         match sent {
-            // What is gone has been killed by somebody else: its death is reported next.
-            Err(error) if !signal::is_gone(&error) => Event::KillFailed { id, cause: OneLine::from(cause(&error)) },
-            Ok(()) | Err(_) => Event::Killed { id },
+            Ok(()) => Event::Killed { id },
+            Err(error) if signal::is_gone(&error) && leaderless => self.group_is_gone(id),
+            // It is gone: its death is reported next.
+            Err(error) if signal::is_gone(&error) => Event::Killed { id },
+            Err(error) => Event::KillFailed { id, cause: OneLine::from(cause(&error)) },
         }
+    }
+
+    /// Whether its process has been reaped, and others of its group were left.
+    fn is_leaderless(&self, id: WorkerId) -> bool {
+        self.supervisor.leaderless().any(|(known, _)| known == id)
+    }
+
+    /// The last of its group was reaped by a process outside of it, so no death has told.
+    fn group_is_gone(&mut self, id: WorkerId) -> Event {
+        self.workers.remove(id);
+        Event::GroupGone { id }
     }
 
     // ---- the terminal
 
-    fn give_terminal_to(&mut self, id: WorkerId) {
-        let Some(pid) = self.workers.pid(id) else { return };
+    fn give_terminal_to(&mut self, id: WorkerId) -> Option<Event> {
+        let pid = self.workers.pid(id)?;
         let may_be_given = match self.terminal {
             Terminal::None => false,
             Terminal::Leader => true,
@@ -171,16 +175,20 @@ impl Running {
             self.terminal_given |= self.terminal == Terminal::Job;
         }
         // As a shell's fg does it: whoever wanted to read the terminal before it was its own has been suspended.
-        self.signal_worker(id, Signal::CONT, true);
+        self.signal_worker(id, Signal::CONT, true)
     }
 
-    fn suspend(&mut self) {
+    /// Where there is no shell that would continue the job, it goes on at once, if it has the terminal. In the background
+    /// a worker that wants the terminal stays suspended: it would only want it again.
+    fn suspend(&mut self) -> Option<Event> {
         self.log.flush();
         if self.terminal == Terminal::Job && !tty::is_ours() {
             // The terminal has suspended the worker's group alone; the rest of the job, a script perhaps, is to follow.
             signal::suspend_own_group();
         }
-        signal::suspend_oneself();
+        let in_front = || tty::is_ours() || tty::foreground().is_some_and(|group| self.workers.leads(group));
+        let goes_on = !signal::suspend_oneself() && in_front();
+        goes_on.then_some(Event::Requested { request: Request::Resume(Signal::CONT), caller: None })
     }
 
     // ---- callers and the service manager

@@ -184,16 +184,31 @@ pub fn is_ignored(signal: Signal) -> bool {
     result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Suspends this process as a shell's job, until somebody continues it. Not if somebody already has: SIGSTOP would remove
-/// the SIGCONT that waits, and nobody would send another. Nor as PID 1, where the kernel does that and yet suspends nothing.
-pub fn suspend_oneself() {
+/// Suspends this process as a shell's job, until somebody continues it, and says whether somebody has: SIGCONT waits then.
+/// Not if it waits already: a stop would remove it, and nobody would send another. By the default action of SIGTSTP, with
+/// which the kernel suspends no process that has no shell above it, nor PID 1: nobody would continue them.
+pub fn suspend_oneself() -> bool {
+    if is_continued() {
+        return true;
+    }
+    let stop = bit(Signal::TSTP);
+    let null = ptr::null_mut::<Mask>();
+    // SAFETY: raise(3) has no memory to violate, and the pointers are to a set of the size that is passed, or null. The
+    // disposition is that of the start, which is no handler.
+    unsafe {
+        libc::raise(libc::SIGTSTP);
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_UNBLOCK, &raw const stop, null, MASK_SIZE);
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const stop, null, MASK_SIZE);
+    }
+    is_continued()
+}
+
+/// Whether a SIGCONT waits.
+fn is_continued() -> bool {
     let mut pending: Mask = 0;
     // SAFETY: the pointer is to a set of the size that is passed.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, MASK_SIZE) };
-    if std::process::id() != 1 && pending & bit(Signal::CONT) == 0 {
-        // SAFETY: raise(3) has no memory to violate.
-        unsafe { libc::raise(libc::SIGSTOP) };
-    }
+    pending & bit(Signal::CONT) != 0
 }
 
 /// Sends SIGTSTP to the other processes of this process's group; here it is blocked, and meant for nobody.
