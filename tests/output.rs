@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -418,6 +419,35 @@ fn the_output_of_dead_workers_that_nobody_reads_is_bounded_in_total_and_the_rest
     }
     let all: usize = kept.values().sum();
     assert!(all < 2 * 1024 * 1024, "{all} bytes were kept");
+}
+
+/// Otherwise a reader of the log decides when a container ends.
+#[test]
+fn a_reader_that_takes_a_little_now_and_then_does_not_hold_up_the_end_for_ever() {
+    const LINES: usize = 5_000;
+    let dir = free_dir();
+    let (mut reader, pipe) = io::pipe().expect("a pipe");
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+    let plan = format!("ready-to {} signals --count 1 lines {LINES} 100", dir.join("1").display());
+    let mut master = by_generation(with_stderr(Setup::new().arg("-prefix"), pipe.into()), &dir, &[plan]).spawn();
+    wait_file(&dir.join("1"));
+    let worker = children_of(master.pid())[0];
+    assert!(send(worker, SIGUSR1));
+    wait_until_blocked(worker, LINES as u64 * 100);
+    assert!(send(worker, SIGKILL));
+    // At this rate it would take longer than the deadline below.
+    let trickle = thread::spawn(move || {
+        let mut taken = 0;
+        while let Ok(count @ 1..) = reader.read(&mut [0; 1024]) {
+            taken += count;
+            thread::sleep(Duration::from_millis(500));
+        }
+        taken
+    });
+    assert_eq!(master.wait_exit(SOON), exited(137));
+    drop(master);
+    let taken = trickle.join().expect("it is read");
+    assert!(taken < 64 * 1024, "{taken} bytes");
 }
 
 /// A path or a name may hold a newline, and the text behind it may look like a line of the log.

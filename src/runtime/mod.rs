@@ -46,6 +46,8 @@ use workers::Workers;
 const MOST_IN_A_ROW: u32 = 64;
 /// How long a log that nobody reads may hold up the end, counted anew whenever it takes something.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long it may do so altogether: a reader that takes a little now and then is not waited for longer.
+const ALL_LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs the program until its end; the status to exit with. `invocation` is what `config` was loaded from, and what a
 /// reload loads again.
@@ -304,12 +306,14 @@ impl Running {
         if let Some(relay) = &mut self.relay {
             relay.drain_all(&mut self.log);
         }
+        let begun = clock::now();
         loop {
             self.log.flush();
             let Some(log) = self.log.blocked_on() else { break };
+            let left = ALL_LAST_WORDS.saturating_sub(clock::now().since(begun));
             let mut wait = Wait::default();
             wait.add(log, Interest::Writable);
-            if !wait.ready(Some(LAST_WORDS)).contains(&true) {
+            if !wait.ready(Some(LAST_WORDS.min(left))).contains(&true) || left.is_zero() {
                 break;
             }
         }
