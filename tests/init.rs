@@ -423,16 +423,11 @@ fn the_look_for_processes_left_over_finds_one() {
 /// Masters that lead the session of a terminal, as under `docker run -it`.
 fn on_a_terminal() -> Vec<(&'static str, Setup, Pty)> {
     let (pty, tty) = Pty::open();
-    let leader = Setup::new().tune(move |command| {
-        // Whoever runs the tests may ignore SIGHUP, as nohup does.
-        pre_exec::block_and_ignore(command, &[], &[]);
-        pre_exec::lead_session(command, Some(tty));
-    });
+    let leader = Setup::new().tune(move |command| pre_exec::lead_session(command, Some(tty)));
     let mut places = vec![("as a session leader", leader, pty)];
     places.extend(as_pid_1().map(|setup| {
         let (pty, tty) = Pty::open();
         let setup = setup.through(["setsid", "--ctty"]).tune(move |command| {
-            pre_exec::block_and_ignore(command, &[], &[]);
             command.stdin(tty);
         });
         ("as PID 1 and session leader", setup, pty)

@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::c_int;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigHandler, Signal};
 
 pub use basics::{FreeDir, free_dir, make_program, skip};
 use load::Target;
@@ -42,7 +43,20 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// The socketmaster under test: the one that cargo has built, or what SOCKETMASTER names, such as an installed one.
 pub fn binary() -> PathBuf {
+    hear_keyboard();
     env::var_os("SOCKETMASTER").map_or_else(|| env!("CARGO_BIN_EXE_socketmaster").into(), PathBuf::from)
+}
+
+/// Whoever runs the tests may ignore these signals, as nohup(1) does and a shell without job control for what it starts in the
+/// background. Each program under test would inherit that.
+fn hear_keyboard() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: the default action runs no code of this process.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.expect("these can be set");
+        }
+    });
 }
 
 /// A program that cargo has built from the `[[example]]` of that name.
@@ -181,8 +195,8 @@ pub fn send(pid: u32, signal: impl Into<AnySignal>) -> bool {
 /// A signal by nix's name or by number; nix has no names for real-time ones.
 pub struct AnySignal(c_int);
 
-impl From<nix::sys::signal::Signal> for AnySignal {
-    fn from(signal: nix::sys::signal::Signal) -> Self {
+impl From<Signal> for AnySignal {
+    fn from(signal: Signal) -> Self {
         Self(signal as c_int)
     }
 }
