@@ -438,9 +438,9 @@ fn a_reader_that_takes_a_little_now_and_then_does_not_hold_up_the_end_for_ever()
     // At this rate it would take longer than the deadline below.
     let trickle = thread::spawn(move || {
         let mut taken = 0;
-        while let Ok(count @ 1..) = reader.read(&mut [0; 1024]) {
+        while let Ok(count @ 1..) = reader.read(&mut [0; 4096]) {
             taken += count;
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_millis(700));
         }
         taken
     });
