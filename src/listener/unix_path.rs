@@ -126,9 +126,13 @@ impl Directory {
     /// A path to this name that nobody can lead elsewhere, where /proc has one that is short enough for an address.
     fn certain_path(&self, name: &OsStr) -> Option<PathBuf> {
         let here = PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
-        let (then, now) = (self.fd.metadata().ok()?, fs::metadata(&here).ok()?);
         let path = here.join(name);
-        ((then.dev(), then.ino()) == (now.dev(), now.ino()) && path.as_os_str().len() <= UNIX_NAME_MAX).then_some(path)
+        (self.is(&fs::metadata(here).ok()?) && path.as_os_str().len() <= UNIX_NAME_MAX).then_some(path)
+    }
+
+    /// Whether this is what was found.
+    fn is(&self, found: &Metadata) -> bool {
+        self.fd.metadata().is_ok_and(|own| FileId::of(&own).is_inode(&FileId::of(found)))
     }
 
     /// What is there under this name, if anything is.
@@ -175,9 +179,7 @@ impl Directories {
     fn get(&mut self, path: &Path) -> io::Result<Rc<Directory>> {
         self.open.retain(|known| known.strong_count() > 0);
         let now = fs::metadata(path)?;
-        let is_it = |known: &Rc<Directory>| {
-            known.path == path && known.fd.metadata().is_ok_and(|then| (then.dev(), then.ino()) == (now.dev(), now.ino()))
-        };
+        let is_it = |known: &Rc<Directory>| known.path == path && known.is(&now);
         if let Some(known) = self.open.iter().filter_map(Weak::upgrade).find(is_it) {
             return Ok(known);
         }
@@ -380,7 +382,7 @@ impl UnixPath {
                 None
             }
             Some(_) => self.once(format!("{shown} belongs to another program now: clients do not reach this master there any more")),
-            None if !self.directory.identify(&hidden).is_some_and(|file| file.is_inode(&self.file)) => {
+            None if !self.is_at(&hidden) => {
                 self.once(format!("{shown} has disappeared and cannot be put back: {} is gone too", OneLine::from(&*hidden)))
             }
             None => match openat::link(&self.directory.fd, &hidden, &self.name) {
@@ -391,6 +393,11 @@ impl UnixPath {
                 Err(error) => self.once(format!("{shown} has disappeared and cannot be put back: {}", reason(&error))),
             },
         }
+    }
+
+    /// Whether this name leads to the socket.
+    fn is_at(&self, name: &OsStr) -> bool {
+        self.directory.identify(name).is_some_and(|file| file.is_inode(&self.file))
     }
 
     fn once(&mut self, line: String) -> Option<String> {
@@ -404,8 +411,7 @@ impl UnixPath {
         self.is_hidden = match link() {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 // Left over from a master that was killed, unless another one still needs it.
-                let is_this = self.directory.identify(&hidden).is_some_and(|file| file.is_inode(&self.file));
-                is_this
+                self.is_at(&hidden)
                     || (is_leftover(&self.directory, &hidden, kind)
                         && openat::unlink(&self.directory.fd, &hidden).and_then(|()| link()).is_ok())
             }
@@ -452,11 +458,11 @@ fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
 
 /// Whether what is at the path is the socket that this process has bound there just now, at or after `before`.
 ///
-/// Where only root and this user may write, all the way down, nobody else can have put it there. Elsewhere another user may replace the socket
-/// in the instant after bind(2) by a file, a symbolic link, or a link to some socket of ours; to give that away by chown(2)
-/// would be to give it to him. What he cannot make is a new socket that belongs to us. What he can move here is an old one
-/// that does: hence the time, which he cannot set back on a file of ours; the mode; the number of names, since a hard link
-/// of it from elsewhere is a second one; and the sockets that this process has bound here before, which are known.
+/// Where only root and this user may write, all the way down, nobody else can have put it there. Elsewhere another user may
+/// replace the socket in the instant after bind(2) by a file, a symbolic link, or a link to some socket of ours; to give that
+/// away by chown(2) would be to give it to him. What he cannot make is a new socket that belongs to us. What he can move here
+/// is an old one that does: hence the time, which he cannot set back on a file of ours; the mode; the number of names, since
+/// a hard link of it from elsewhere is a second one; and the sockets that this process has bound here before, which are known.
 fn is_our_birth(directory: &Directory, found: &Metadata, mode: Option<u32>, before: (i64, i64)) -> bool {
     if !directory.is_shared() {
         return true;

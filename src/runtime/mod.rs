@@ -189,7 +189,7 @@ impl Running {
                 let group_left = signal::group_exists(pid);
                 self.tell(Event::Exited { id, status, group_left });
                 // Only with -group somebody waits for the rest of a group.
-                if self.supervisor.leaderless().all(|(known, _)| known != id) {
+                if !self.is_leaderless(id) {
                     self.workers.remove(id);
                 }
             }
@@ -205,8 +205,8 @@ impl Running {
     fn look_at_groups(&mut self) {
         let gone: Vec<_> = self.supervisor.leaderless().filter(|(_, pid)| !signal::group_exists(*pid)).map(|(id, _)| id).collect();
         for id in gone {
-            self.workers.remove(id);
-            self.tell(Event::GroupGone { id });
+            let gone = self.group_is_gone(id);
+            self.tell(gone);
         }
     }
 

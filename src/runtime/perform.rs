@@ -8,6 +8,7 @@ use crate::control::protocol::Answer;
 use crate::supervisor::{Action, Event, Importance, Lifecycle, Message, Program, Reply};
 use crate::sys::errno::reason;
 use crate::sys::{clock, fd, proc, signal, tty, wait};
+use crate::systemd::notify::ServiceManager;
 use crate::types::level::Level;
 use crate::types::one_line::OneLine;
 use crate::types::process::{GenerationNumber, SpawnError, WorkerId};
@@ -28,7 +29,7 @@ impl Running {
                 events.extend(self.perform(action));
             }
         }
-        self.publish_status();
+        self.tell_manager(ServiceManager::status);
     }
 
     fn perform(&mut self, action: Action) -> Option<Event> {
@@ -150,12 +151,12 @@ impl Running {
     }
 
     /// Whether its process has been reaped, and others of its group were left.
-    fn is_leaderless(&self, id: WorkerId) -> bool {
+    pub(super) fn is_leaderless(&self, id: WorkerId) -> bool {
         self.supervisor.leaderless().any(|(known, _)| known == id)
     }
 
-    /// The last of its group was reaped by a process outside of it, so no death has told.
-    fn group_is_gone(&mut self, id: WorkerId) -> Event {
+    /// Nobody of its group is left, and so the worker is gone.
+    pub(super) fn group_is_gone(&mut self, id: WorkerId) -> Event {
         self.workers.remove(id);
         Event::GroupGone { id }
     }
@@ -214,24 +215,20 @@ impl Running {
                 self.reload_ended(*generation, outcome.is_ok());
             }
         }
-        if self.service_manager.is_some() {
-            let line = self.snapshot().line();
-            if let Some(manager) = &mut self.service_manager {
-                match turn {
-                    // systemd knows no reload that has failed: it is over, and the status says how.
-                    Lifecycle::Serving | Lifecycle::ReloadEnded { .. } => manager.ready(line),
-                    Lifecycle::ReloadBegun { .. } => manager.reloading(clock::now(), line),
-                    Lifecycle::Stopping => manager.stopping(line),
-                }
-            }
-        }
+        self.tell_manager(|manager, line| match turn {
+            // systemd knows no reload that has failed: it is over, and the status says how.
+            Lifecycle::Serving | Lifecycle::ReloadEnded { .. } => manager.ready(line),
+            Lifecycle::ReloadBegun { .. } => manager.reloading(clock::now(), line),
+            Lifecycle::Stopping => manager.stopping(line),
+        });
     }
 
-    fn publish_status(&mut self) {
+    /// Tells the service manager, if there is one, with a line about how things are.
+    fn tell_manager(&mut self, tell: impl FnOnce(&mut ServiceManager, String)) {
         if self.service_manager.is_some() {
             let line = self.snapshot().line();
             if let Some(manager) = &mut self.service_manager {
-                manager.status(line);
+                tell(manager, line);
             }
         }
     }

@@ -291,8 +291,12 @@ impl Supervisor {
         self.generations.iter_mut().find_map(|generation| generation.worker_mut(id))
     }
 
+    fn worker(&self, id: WorkerId) -> Option<(&Generation, &Worker)> {
+        self.workers().find(|(_, worker)| worker.id == id)
+    }
+
     fn role_of(&self, id: WorkerId) -> Option<Role> {
-        self.workers().find(|(_, worker)| worker.id == id).map(|(generation, _)| generation.role)
+        self.worker(id).map(|(generation, _)| generation.role)
     }
 
     /// Asks for all workers of the newest generation.
@@ -321,7 +325,7 @@ impl Supervisor {
         Some(role)
     }
 
-    /// A worker that was told to stop before it ran could not have run.
+    /// The worker's program could not be executed, whether or not the worker was told to stop meanwhile.
     fn worker_never_ran(&mut self, id: WorkerId, error: SpawnError, act: &mut Vec<Action>) {
         if self.role_of(id) == Some(Role::Current) {
             self.outcome = Outcome::Own(error.status);
@@ -344,10 +348,8 @@ impl Supervisor {
 
     /// The worker's process is gone. With `-group` the worker is not, as long as others of its group are left.
     fn worker_exited(&mut self, id: WorkerId, status: ExitStatus, group_left: bool, now: Instant, act: &mut Vec<Action>) -> Option<Loss> {
-        let generation = self.generations.iter_mut().find(|generation| generation.workers.iter().any(|worker| worker.id == id))?;
+        let (generation, worker) = self.worker(id)?;
         let (number, role, group) = (generation.number, generation.role, generation.policy.group);
-        let ok = |status: ExitStatus| generation.policy.ok.contains(&status.code());
-        let worker = generation.workers.iter().find(|worker| worker.id == id)?;
         // Killed because it did not run yet: it ends as a program ends that does not handle the signal.
         let status = match (&worker.stop, status) {
             (Some(StopRequest { unexecuted: true, signal, .. }), ExitStatus::Killed { signal: Signal::KILL, core }) => {
@@ -356,12 +358,13 @@ impl Supervisor {
             _ => status,
         };
         let (pid, lived) = (worker.pid(), now.since(worker.started));
+        let ok = generation.policy.ok.contains(&status.code());
+        let quick = status == ExitStatus::Exited(0) && lived < QUICK && worker.stop.is_none();
         if role == Role::Current && !matches!(self.outcome, Outcome::Own(_)) {
-            let quick = status == ExitStatus::Exited(0) && lived < QUICK && worker.stop.is_none();
-            self.outcome = Outcome::Program { status, ok: ok(status), quick };
+            self.outcome = Outcome::Program { status, ok, quick };
         }
         act.push(Action::Log(Message::Exited { generation: number, pid, status, lived }));
-        match (group && group_left, pid, generation.worker_mut(id)) {
+        match (group && group_left, pid, self.worker_mut(id)) {
             (true, Some(pid), Some(worker)) => {
                 worker.state = WorkerState::Leaderless { pid, status };
                 act.push(Action::Log(Message::GroupLeft { generation: number, pid }));
@@ -373,7 +376,7 @@ impl Supervisor {
 
     /// The rest of a worker's process group is gone, and with it the worker.
     fn group_gone(&mut self, id: WorkerId, now: Instant, act: &mut Vec<Action>) -> Option<Loss> {
-        let (generation, worker) = self.workers().find(|(_, worker)| worker.id == id)?;
+        let (generation, worker) = self.worker(id)?;
         let WorkerState::Leaderless { pid, status } = worker.state else { return None };
         let loss = Loss { generation: generation.number, role: generation.role, pid: Some(pid), status, lived: now.since(worker.started) };
         act.push(Action::Log(Message::GroupGone { generation: loss.generation, pid }));
@@ -423,7 +426,7 @@ impl Supervisor {
     // ---- the terminal
 
     fn worker_suspended(&mut self, id: WorkerId, signal: Signal, terminal_is_ours: bool, act: &mut Vec<Action>) {
-        let Some((generation, worker)) = self.workers().find(|(_, worker)| worker.id == id) else { return };
+        let Some((generation, worker)) = self.worker(id) else { return };
         let (number, role, pid) = (generation.number, generation.role, worker.pid());
         let wants_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
         match self.terminal {

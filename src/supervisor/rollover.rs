@@ -132,10 +132,7 @@ impl Supervisor {
             workers: self.current().map_or(0, |current| current.workers.len()),
             took,
         };
-        let replies = self.requests.reload_ended();
-        act.extend(replies.into_iter().map(|caller| Action::Answer { caller, reply: Reply::Reloaded(reloaded.clone()) }));
-        act.push(Action::Announce(Lifecycle::ReloadEnded { generation: self.newest, outcome: Ok(reloaded) }));
-        self.run_remembered_reload(now, act);
+        self.end_reload(Ok(reloaded), now, act);
     }
 
     pub(super) fn roll_back(&mut self, why: Why, now: Instant, act: &mut Vec<Action>) {
@@ -147,11 +144,17 @@ impl Supervisor {
         self.timers.stop(Timer::Trust);
         self.phase = Phase::Serving;
         self.retire(now, act);
-        let replies = self.requests.reload_ended();
-        act.extend(replies.into_iter().map(|caller| Action::Answer { caller, reply: Reply::ReloadFailed(failed.clone()) }));
-        act.push(Action::Announce(Lifecycle::ReloadEnded { generation: self.newest, outcome: Err(failed) }));
-        self.run_remembered_reload(now, act);
+        self.end_reload(Err(failed), now, act);
         self.end_if_nobody_is_left(act);
+    }
+
+    /// Tells everybody who waits for it how the reload ended, and begins the next one if it was asked for meanwhile.
+    fn end_reload(&mut self, outcome: Result<Reloaded, FailedReload>, now: Instant, act: &mut Vec<Action>) {
+        let reply = outcome.clone().map_or_else(Reply::ReloadFailed, Reply::Reloaded);
+        let callers = self.requests.reload_ended();
+        act.extend(callers.into_iter().map(|caller| Action::Answer { caller, reply: reply.clone() }));
+        act.push(Action::Announce(Lifecycle::ReloadEnded { generation: self.newest, outcome }));
+        self.run_remembered_reload(now, act);
     }
 
     /// Tells every retiring worker to stop that has not been told.

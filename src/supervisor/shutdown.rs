@@ -14,9 +14,7 @@ impl Supervisor {
     // ---- the first generation has failed
 
     pub(super) fn first_generation_cannot_start(&mut self, id: WorkerId, error: SpawnError, now: Instant, act: &mut Vec<Action>) {
-        self.outcome = Outcome::Own(error.status);
-        act.push(Action::Log(Message::NotStarted(error)));
-        self.remove_worker(id, act);
+        self.worker_never_ran(id, error, act);
         self.give_up(now, act);
     }
 
@@ -133,8 +131,7 @@ impl Supervisor {
     }
 
     pub(super) fn worker_killed(&mut self, id: WorkerId, now: Instant, act: &mut Vec<Action>) {
-        let worker = self.workers().find(|(_, worker)| worker.id == id);
-        if let Some((generation, worker)) = worker
+        if let Some((generation, worker)) = self.worker(id)
             && let Some(stop) = &worker.stop
         {
             let (generation, waited) = (generation.number, now.since(stop.at));
@@ -147,8 +144,7 @@ impl Supervisor {
     }
 
     pub(super) fn worker_cannot_be_killed(&mut self, id: WorkerId, cause: OneLine, act: &mut Vec<Action>) {
-        let worker = self.workers().find(|(_, worker)| worker.id == id);
-        if let Some((generation, worker)) = worker
+        if let Some((generation, worker)) = self.worker(id)
             && let Some(pid) = worker.pid()
         {
             act.push(Action::Log(Message::CannotKill { generation: generation.number, pid, cause }));
