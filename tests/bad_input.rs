@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::geteuid;
 
 use crate::harness::pre_exec::inherit;
-use crate::harness::{FreeDir, SOON, Setup, Stream, exited, fixture, free_dir, make_program};
+use crate::harness::{FreeDir, SOON, Setup, Stream, exited, fixture, free_dir, make_program, phrase};
 
 /// No such number is ever open.
 const CLOSED_FD: i32 = 99;
@@ -452,7 +452,7 @@ fn refused_by_the_kernel(contents: &[u8], status: u8, cause: &str) {
     let mut master = scene.without_program(&["--", "{dir}/program"]).spawn();
     let ended = master.wait_exit(SOON);
     let begin = format!("socketmaster[{}]: ", master.pid());
-    let expected = ["listening on unix://{dir}/early (fd 3)", cause, &format!("ended with status {status}")];
+    let expected = ["listening on unix://{dir}/early (fd 3)", cause, &phrase::ended_with(status)];
     let expected: Vec<String> = expected.iter().map(|note| scene.filled(&format!("{begin}{note}"))).collect();
     assert_eq!(master.lines().iter().map(|line| line.text()).collect::<Vec<_>>(), expected);
     scene.ended(ended, exited(status), Opened::AndTakenBack);

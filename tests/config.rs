@@ -28,7 +28,7 @@ fn a_listener_of_a_variable_may_hold_a_space() {
     let path = dir.join("a b");
     let listen = format!("'unix://{}' unix://@{}", path.display(), dir.display());
     let master = Setup::new().arg("-start=0").env("SOCKETMASTER_LISTEN", listen).program(fixture("worker"), ["sleep"]).spawn();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     assert!(path.exists());
 }
 
@@ -40,7 +40,7 @@ fn a_variable_with_a_slip_of_the_keys_is_ignored_with_a_warning_and_a_service_s_
         .env("SOCKETMASTER_PORT", "tcp://10.0.0.1:80")
         .program(fixture("worker"), ["sleep"])
         .spawn();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     master.wait_note("ignored the variable SOCKETMASTER_STRAT; did you mean SOCKETMASTER_START?", SOON);
     assert_eq!(master.notes().iter().filter(|note| note.contains("ignored")).count(), 1);
 }
@@ -53,13 +53,13 @@ fn the_pid_file_holds_the_master_s_pid_while_it_serves_and_is_gone_at_the_end() 
     let mut master =
         Setup::new().arg(format!("-pid-file={}", path.display())).arg("-start=0").program(fixture("worker"), ["signals"]).spawn();
     master.wait_output("ready", SOON);
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     crate::harness::eventually("its pid", SOON, || {
         let text = fs::read_to_string(&path).unwrap_or_default();
         if text == format!("{}\n", master.pid()) { Ok(()) } else { Err(text) }
     });
     master.signal(Signal::SIGHUP);
-    master.wait_note("generation 2: current", SOON);
+    master.wait_current(2);
     master.wait_outputs("ready", 2, SOON);
     assert_eq!(fs::read_to_string(&path).ok(), Some(format!("{}\n", master.pid())), "a reload leaves it as it is");
     assert_eq!(master.stop(Signal::SIGTERM), exited(0));
@@ -73,7 +73,7 @@ fn a_pid_file_that_another_master_has_written_meanwhile_stays() {
     let mut master =
         Setup::new().arg(format!("-pid-file={}", path.display())).arg("-start=0").program(fixture("worker"), ["signals"]).spawn();
     master.wait_output("ready", SOON);
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     crate::harness::eventually("a pid file", SOON, || path.exists());
     fs::write(&path, "1\n").expect("it is ours");
     assert_eq!(master.stop(Signal::SIGTERM), exited(0));

@@ -16,7 +16,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
 use crate::harness::pre_exec::{in_user_namespace, into_user_namespace_of};
-use crate::harness::{FreeDir, Master, SOON, Setup, binary, eventually, exited, fixture, free_dir, make_program, open_fds, send, skip};
+use crate::harness::{
+    FreeDir, Master, SOON, Setup, binary, eventually, exited, fixture, free_dir, make_program, open_fds, phrase, send, skip,
+};
 
 /// A master with a control socket, whose program can be replaced.
 struct Scene {
@@ -100,10 +102,10 @@ fn a_reload_is_waited_for_and_told() {
     let output = scene.ask(&["-s", "reload"]);
     assert_eq!(output.status, exited(0), "{}", said(&output));
     let text = said(&output);
-    assert!(text.starts_with("generation 2 serves after 0.") && text.contains(" s (pid "), "{text}");
+    assert!(phrase::matches(&text, &phrase::reloaded(2)), "{text}");
     assert!(output.stderr.is_empty());
-    assert!(scene.master.notes().iter().any(|note| note.contains("generation 2: current")), "it has waited");
-    scene.master.wait_note("told to reload by pid ", SOON);
+    assert!(scene.master.has_note(&phrase::current(2)), "it has waited");
+    scene.master.wait_note(phrase::RELOAD_REQUESTED, SOON);
 }
 
 #[test]
@@ -114,23 +116,23 @@ fn a_reload_that_fails_says_why_and_the_old_one_stays() {
     let output = scene.ask(&["-s=reload"]);
     assert_eq!(output.status, exited(1));
     let text = said(&output);
-    assert!(text.starts_with("socketmaster: reload failed: generation 2: pid ") && text.ends_with(" s; generation 1 stays"), "{text}");
-    assert!(text.contains(" exited with status 3 after "), "{text}");
+    assert!(text.starts_with("socketmaster: ") && phrase::matches(&text, &phrase::reload_failed(2)), "{text}");
+    assert!(phrase::matches(&text, &phrase::exited_with(3)) && text.ends_with(&phrase::keeps_running(1)), "{text}");
     assert!(output.stdout.is_empty());
     assert_eq!(scene.master.children(), old);
     fs::remove_file(scene.dir.join("app")).expect("it was made");
     let output = scene.ask(&["-s=reload"]);
     assert_eq!(output.status, exited(1));
-    assert!(said(&output).contains("generation 3: cannot execute "), "{}", said(&output));
+    assert!(phrase::matches(&said(&output), &(phrase::reload_failed(3) + "...cannot execute ")), "{}", said(&output));
 }
 
 #[test]
 fn callers_at_once_are_answered_for_the_reload_that_began_after_they_asked() {
     let scene = Scene::with(Setup::new().arg("-start=600"));
     let first = scene.asking(&["-s=reload"]);
-    scene.master.wait_note("generation 2: started", SOON);
+    scene.master.started_pid(2);
     let others = [scene.asking(&["-s=reload"]), scene.asking(&["-s=reload"])];
-    scene.master.wait_notes("told to reload by pid ", 3, SOON);
+    scene.master.wait_notes(phrase::RELOAD_REQUESTED, 3, SOON);
     let texts = [first].into_iter().chain(others).map(|child| {
         let output = child.wait_with_output().expect("it was started");
         assert_eq!(output.status, exited(0), "{}", said(&output));
@@ -138,26 +140,26 @@ fn callers_at_once_are_answered_for_the_reload_that_began_after_they_asked() {
     });
     let texts: Vec<String> = texts.collect();
     for (text, generation) in texts.iter().zip([2, 3, 3]) {
-        assert!(text.starts_with(&format!("generation {generation} serves after ")), "{texts:#?}");
+        assert!(phrase::matches(text, &phrase::reloaded(generation)), "{texts:#?}");
     }
-    assert!(scene.master.notes().iter().all(|note| !note.contains("generation 4")));
+    assert!(!scene.master.has_note("generation 4"));
 }
 
 #[test]
 fn a_caller_that_goes_away_leaves_nothing_behind_and_its_reload_goes_on() {
     let scene = Scene::with(Setup::new().arg("-start=600"));
     // By then the master has closed the pipe by which an exec that fails is reported.
-    scene.master.wait_note("generation 1: current", SOON);
+    scene.master.wait_current(1);
     let before = open_fds(scene.master.pid()).len();
     let mut child = scene.asking(&["-s=reload"]);
-    scene.master.wait_note("generation 2: started", SOON);
+    scene.master.started_pid(2);
     child.kill().and_then(|()| child.wait()).expect("it is our child");
     let half_closed = scene.call();
     (&half_closed).write_all(b"status").expect("room for a word");
     half_closed.shutdown(Shutdown::Write).expect("a connection");
     assert!(line(&half_closed).starts_with("{\"ok\":true,"), "the last line needs no end");
     drop(half_closed);
-    scene.master.wait_note("generation 2: current", SOON);
+    scene.master.wait_current(2);
     eventually("its descriptors are closed", SOON, || {
         let open = open_fds(scene.master.pid());
         if open.len() == before { Ok(()) } else { Err(format!("{before} before, now {open:#?}")) }
@@ -168,18 +170,18 @@ fn a_caller_that_goes_away_leaves_nothing_behind_and_its_reload_goes_on() {
 fn who_waits_for_a_reload_hears_of_a_stop() {
     let mut scene = Scene::with(Setup::new().arg("-start=60000"));
     let child = scene.asking(&["-s=reload"]);
-    scene.master.wait_note("generation 2: started", SOON);
+    scene.master.started_pid(2);
     scene.master.wait_outputs("ready", 2, SOON);
     assert_eq!(scene.master.stop(Signal::SIGTERM), exited(0));
     let output = child.wait_with_output().expect("it was started");
-    assert_eq!((output.status, said(&output)), (exited(1), "socketmaster: reload refused: stopping".to_owned()));
+    assert_eq!((output.status, said(&output)), (exited(1), format!("socketmaster: {}", phrase::RELOAD_REFUSED)));
 }
 
 #[test]
 fn a_stop_is_passed_on_as_term_and_waited_for() {
     let mut scene = Scene::new();
     let output = scene.ask(&["-s=stop"]);
-    assert_eq!((output.status, said(&output)), (exited(0), "ended with status 0".to_owned()));
+    assert_eq!((output.status, said(&output)), (exited(0), phrase::ended_with(0)));
     assert_eq!(scene.master.wait_exit(SOON), exited(0));
     scene.master.wait_output("signal 15", SOON);
     assert!(!scene.control().exists(), "the socket goes away with the master");
@@ -200,7 +202,7 @@ fn a_stop_is_answered_when_the_master_has_removed_what_it_made() {
     let stream = UnixStream::connect(&control).expect("the master listens there");
     stream.set_read_timeout(Some(SOON)).expect("a time");
     (&stream).write_all(b"stop\n").expect("room");
-    assert_eq!(line(&stream), "{\"ok\":true,\"text\":\"ended with status 0\"}\n");
+    assert_eq!(line(&stream), format!("{{\"ok\":true,\"text\":\"{}\"}}\n", phrase::ended_with(0)));
     assert_eq!(left(), 0);
     assert_eq!(UnixStream::connect(&control).map_err(|error| error.kind()).map(drop), Err(std::io::ErrorKind::NotFound));
 }
@@ -219,7 +221,7 @@ fn however_much_is_asked_signals_are_heard_in_between() {
     scene.master.signal(Signal::SIGCONT);
     scene.master.wait_exit(SOON);
     let notes = scene.master.notes();
-    let started = notes.iter().filter(|note| note.contains(": started, pid ")).count();
+    let started = notes.iter().filter(|note| phrase::matches(note, phrase::STARTED)).count();
     assert!(started < REQUESTS, "{started}");
 }
 
@@ -227,11 +229,11 @@ fn however_much_is_asked_signals_are_heard_in_between() {
 fn while_it_stops_a_reload_is_refused_and_the_status_is_told() {
     become_stubborn(|scene| {
         scene.master.signal(Signal::SIGTERM);
-        scene.master.wait_note("stopping", SOON);
+        scene.master.wait_note(phrase::SHUTTING_DOWN, SOON);
         let reload = scene.ask(&["-s=reload"]);
-        assert_eq!((reload.status, said(&reload)), (exited(1), "socketmaster: reload refused: stopping".to_owned()));
+        assert_eq!((reload.status, said(&reload)), (exited(1), format!("socketmaster: {}", phrase::RELOAD_REFUSED)));
         let status = said(&scene.ask(&["-s=status"]));
-        assert!(status.contains(": stopping: waits for 1 worker\n") && status.contains("told to stop (SIGTERM) "), "{status}");
+        assert!(status.contains(phrase::STATUS_WAITS_FOR_ONE) && status.contains(phrase::STATUS_STOP_SENT), "{status}");
     });
 }
 
@@ -250,15 +252,14 @@ fn the_status_shows_generations_workers_listeners_and_the_last_reload() {
     let scene = Scene::with(Setup::new().arg("-start=0").arg("-listen=tcp://127.0.0.1:0?name=web"));
     let uri = scene.master.uri();
     scene.ask(&["-s=reload"]);
-    scene.master.wait_note("generation 1: pid ", SOON);
-    scene.master.wait_notes("generation 1: pid ", 2, SOON);
+    scene.master.wait_exited(1);
     let pid = scene.master.children()[0];
     let table = said(&scene.ask(&["-s=status"]));
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert!(table.starts_with("socketmaster ") && table.contains(&format!("generation 2 (pid {pid}) serves\n")), "{table}");
+    assert!(table.starts_with("socketmaster ") && table.contains(&format!("{}\n", phrase::serves(2, pid))), "{table}");
     assert!(rows.iter().any(|row| row.starts_with(&["2", "current", &pid.to_string()])), "{table}");
     assert!(rows.contains(&vec!["3", &uri, "web"]), "{table}");
-    assert!(table.contains("last reload, 0 s ago: generation 2 serves after 0.0"), "{table}");
+    assert!(phrase::matches(&table, &format!("last reload, 0 s ago: {}", phrase::reloaded(2))), "{table}");
 
     let json = said(&scene.ask(&["-s=status", "-json"]));
     assert!(json.starts_with("{\"ok\":true,\"text\":\"socketmaster ") && json.ends_with('}') && !json.contains('\n'), "{json}");
@@ -267,7 +268,7 @@ fn the_status_shows_generations_workers_listeners_and_the_last_reload() {
         "\"state\":\"serving\"".to_owned(),
         format!("{{\"pid\":{pid},\"generation\":2,\"role\":\"current\",\"age\":"),
         format!("{{\"fd\":3,\"uri\":\"{uri}\",\"name\":\"web\"}}"),
-        "\"last_reload\":{\"ok\":true,\"text\":\"generation 2 serves after ".to_owned(),
+        "\"last_reload\":{\"ok\":true,\"text\":\"generation 2 ".to_owned(),
     ] {
         assert!(json.contains(&member), "{member} in {json}");
     }
@@ -322,7 +323,7 @@ fn who_asks_and_does_not_read_waits_for_nobody_but_itself() {
 fn more_callers_than_there_is_room_for_push_out_the_idle_ones() {
     let scene = Scene::with(Setup::new().arg("-start=600"));
     let waiting = scene.asking(&["-s=reload"]);
-    scene.master.wait_note("told to reload by pid ", SOON);
+    scene.master.wait_note(phrase::RELOAD_REQUESTED, SOON);
     let idle: Vec<UnixStream> = (0..80).map(|_| scene.call()).collect();
     scene.is_well();
     assert_eq!(waiting.wait_with_output().expect("it was started").status, exited(0), "who waits for an answer is not idle");
@@ -422,11 +423,11 @@ fn a_request_that_wants_it_is_acknowledged_at_once_and_others_get_one_line() {
     (&wanted).write_all(b"reload ack\n").expect("room");
     assert_eq!(line(&wanted), "{\"accepted\":true}\n", "the reload is under way");
     (&plain).write_all(b"reload\n").expect("room");
-    scene.master.wait_notes("told to reload by pid ", 2, SOON);
+    scene.master.wait_notes(phrase::RELOAD_REQUESTED, 2, SOON);
     scene.master.wait_outputs("ready", 2, SOON);
     scene.master.stop(Signal::SIGTERM);
     for stream in [&wanted, &plain] {
-        assert_eq!(line(stream), "{\"ok\":false,\"text\":\"reload refused: stopping\"}\n");
+        assert_eq!(line(stream), format!("{{\"ok\":false,\"text\":\"{}\"}}\n", phrase::RELOAD_REFUSED));
     }
 }
 
@@ -539,7 +540,7 @@ fn a_uid_that_every_stranger_has_is_believed_only_in_the_master_s_own_user_names
     let mut command = asker(&format!("@{name}"), &["-s=stop"]);
     within(65_534)(&mut command);
     let output = started(command).wait_with_output().expect("it was started");
-    assert_eq!((output.status, said(&output)), (exited(0), "ended with status 0".to_owned()));
+    assert_eq!((output.status, said(&output)), (exited(0), phrase::ended_with(0)));
     assert_eq!(master.wait_exit(SOON), exited(0));
 }
 
@@ -663,7 +664,7 @@ fn who_answers_otherwise_is_no_master() {
 fn an_asker_can_be_interrupted() {
     let scene = Scene::with(Setup::new().arg("-start=60000"));
     let child = scene.asking(&["-s=reload"]);
-    scene.master.wait_note("told to reload by pid ", SOON);
+    scene.master.wait_note(phrase::RELOAD_REQUESTED, SOON);
     send(child.id(), Signal::SIGINT);
     let output = child.wait_with_output().expect("it was started");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(Signal::SIGINT as i32));

@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 
 use crate::harness::load::Load;
 use crate::harness::{
-    Inherited, SOON, Setup, Stream, assert_ended_at_term, eventually, exited, fixture, free_dir, killed, pid_namespaces, skip, state_of,
+    Inherited, SOON, Setup, Stream, assert_ended_at_term, eventually, exited, fixture, free_dir, killed, phrase, pid_namespaces, skip,
+    state_of,
 };
 
 /// A worker that serves until TERM kills it.
@@ -19,11 +20,11 @@ const NONE: [&str; 0] = [];
 #[test]
 fn t1_a_term_during_the_warm_up_is_not_forgotten() {
     let mut master = Setup::new().arg("-start=600000").program(fixture("hello"), NONE).spawn();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     master.signal(Signal::SIGHUP);
-    master.wait_note("generation 2: started", SOON);
+    master.started_pid(2);
     assert_ended_at_term(master.stop(Signal::SIGTERM));
-    assert!(master.notes().iter().any(|note| note.contains("generation 2: pid ")), "the candidate was told too");
+    assert!(master.has_note(&phrase::stop_sent(2)), "the candidate gets the stop signal too");
 }
 
 /// T2: the program's exit status was always reported as 0.
@@ -57,7 +58,7 @@ fn t4_the_last_lines_of_a_dying_worker_are_not_lost() {
         let log = String::from_utf8(master.bytes(Stream::Err)).expect("lines of text");
         let lines: Vec<&str> = log.lines().filter(|line| line.starts_with('[')).collect();
         assert_eq!(lines.len(), 2000, "the last: {:?}", lines.last());
-        let (last_line, gone) = (log.rfind("\n[").expect("a line"), log.find("exited with status 0").expect("a note"));
+        let (last_line, gone) = (log.rfind("\n[").expect("a line"), log.find(&phrase::exited_with(0)).expect("a note"));
         assert!(last_line < gone, "the death was reported before the last line");
     }
 }
@@ -69,15 +70,15 @@ fn t5_a_program_removed_before_a_reload_is_a_failed_reload_and_nothing_else() {
     let app = directory.join("app");
     fs::copy(fixture("hello"), &app).expect("a copy");
     let mut master = Setup::new().arg("-start=50").program(&app, NONE).spawn();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     fs::remove_file(&app).expect("our file");
     master.signal(Signal::SIGHUP);
-    let failed = master.wait_note("reload failed", SOON);
+    let failed = master.reload_failed(2);
     assert!(failed.contains("cannot execute") && failed.contains("No such file or directory"), "{failed}");
     Load { clients: 1, count: Some(10), ..Load::new(master.address()) }.run().assert_no_failure();
     fs::copy(fixture("hello"), &app).expect("a copy");
     master.signal(Signal::SIGHUP);
-    master.wait_note("generation 3: current", SOON);
+    master.wait_current(3);
     assert_ended_at_term(master.stop(Signal::SIGTERM));
 }
 
@@ -88,26 +89,24 @@ fn t6_a_unix_path_is_removed_at_the_end_and_a_stale_one_is_replaced() {
     let path = directory.join("app.sock");
     let start = || Setup::new().arg(format!("-listen=unix://{}", path.display())).program(fixture("hello"), NONE).spawn();
     let mut master = start();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     assert_ended_at_term(master.stop(Signal::SIGTERM));
     assert!(!path.exists(), "left behind");
 
     let mut master = start();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     assert_eq!(master.stop(Signal::SIGKILL), killed(Signal::SIGKILL));
     assert!(path.exists(), "nobody could remove it: the control");
     eventually("the orphaned worker to be gone", SOON, || std::os::unix::net::UnixStream::connect(&path).is_err() || kill_orphan(&master));
     let mut master = start();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     Load { clients: 1, count: Some(5), ..Load::new(master.address()) }.run().assert_no_failure();
     assert_ended_at_term(master.stop(Signal::SIGTERM));
 }
 
 /// A worker outlives a master that was killed; its pid stands in the master's notes. Answers false: look again.
 fn kill_orphan(master: &crate::harness::Master) -> bool {
-    let note = master.wait_note("generation 1: started, pid ", SOON);
-    let pid = note.rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid at the end of the note");
-    crate::harness::send(pid, Signal::SIGKILL);
+    crate::harness::send(master.started_pid(1), Signal::SIGKILL);
     false
 }
 
@@ -123,18 +122,18 @@ fn t7_a_crashing_copy_while_another_drains_leaves_the_good_one_alone() {
     master.wait_output("ready", SOON);
     becomes("serve");
     master.signal(Signal::SIGHUP);
-    master.wait_note("generation 1: pid ", SOON);
+    master.wait_stop_sent(1);
     becomes("exit 9");
     master.signal(Signal::SIGHUP);
-    let failed = master.wait_note("reload failed: generation 3", SOON);
-    assert!(failed.contains("exited with status 9") && failed.contains("generation 2 stays"), "{failed}");
+    let failed = master.reload_failed(3);
+    assert!(failed.contains(&phrase::exited_with(9)) && failed.contains(&phrase::keeps_running(2)), "{failed}");
     Load { clients: 1, count: Some(20), ..Load::new(master.address()) }.run().assert_no_failure();
-    let told: Vec<String> = master.notes().into_iter().filter(|note| note.contains("told to stop")).collect();
+    let told: Vec<String> = master.notes().into_iter().filter(|note| note.contains(phrase::STOP_SENT)).collect();
     assert_eq!(told.len(), 1, "the draining one, once: {told:#?}");
     // The draining one ignores TERM.
-    let draining = told[0].split("pid ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).expect("a pid");
+    let draining = phrase::pid_in(&told[0]);
     master.signal(Signal::SIGTERM);
-    master.wait_note("generation 2: pid ", SOON);
+    master.wait_stop_sent(2);
     crate::harness::send(draining, Signal::SIGKILL);
     assert_eq!(master.wait_exit(SOON), exited(143), "the status is the current one's, not that of the KILL");
 }
@@ -145,14 +144,14 @@ fn t8_a_hup_during_a_reload_is_remembered_once() {
     let mut master = Setup::new().arg("-start=300").program(fixture("worker"), SERVES).spawn();
     master.wait_output("ready", SOON);
     master.signal(Signal::SIGHUP);
-    master.wait_note("generation 2: started", SOON);
+    master.started_pid(2);
     master.signal(Signal::SIGHUP);
     master.wait_note("another one follows", SOON);
     master.signal(Signal::SIGHUP);
-    master.wait_note("generation 3: current", SOON);
-    master.wait_note("generation 2: pid ", SOON);
+    master.wait_current(3);
+    master.wait_stop_sent(2);
     assert_eq!(master.stop(Signal::SIGTERM), exited(143));
-    assert!(!master.notes().iter().any(|note| note.contains("generation 4")), "three HUPs are two reloads");
+    assert!(!master.has_note("generation 4"), "three SIGHUPs are two reloads");
 }
 
 /// T9: as PID 1 the original left every orphan as a zombie.
@@ -211,7 +210,7 @@ fn t11_a_term_in_the_first_moments_leaves_nobody_behind() {
             eventually("the worker to be gone", SOON, || state_of(worker).is_none());
         }
         // One that was stopped before it ran has a pid, too: its end is reported.
-        let asked_for = |note: &String| note.contains("started") || note.contains("stopped before it ran");
+        let asked_for = |note: &String| phrase::matches(note, phrase::STARTED) || note.contains(phrase::STOPPED_BEFORE_IT_RAN);
         let started = master.notes().iter().any(asked_for);
         assert!(started || master.notes().iter().all(|note| !note.contains("pid ")), "{:?}", master.notes());
     }

@@ -16,7 +16,8 @@ use nix::unistd::geteuid;
 
 use crate::harness::pre_exec::block_and_ignore;
 use crate::harness::{
-    FreeDir, Inherited, Master, SOON, Setup, bare_root, eventually, exited, fixture, free_dir, make_program, open_fds, skip, state_of,
+    FreeDir, Inherited, Master, SOON, Setup, bare_root, eventually, exited, fixture, free_dir, make_program, open_fds, phrase, skip,
+    state_of,
 };
 
 /// A master whose workers write what they inherited, each to a file of its own, and go on.
@@ -40,9 +41,7 @@ impl Reported {
     /// What the only worker of this generation has reported.
     #[track_caller]
     fn of_generation(&self, generation: u32) -> Inherited {
-        let note = self.master.wait_note(&format!("generation {generation}: started, pid "), SOON);
-        let pid = note.rsplit(' ').next().expect("a pid");
-        Inherited::wait(&self.reports.join(pid))
+        Inherited::wait(&self.reports.join(self.master.started_pid(generation).to_string()))
     }
 
     #[track_caller]
@@ -125,7 +124,7 @@ fn the_signal_mask_and_the_ignored_signals_are_as_the_master_found_them() {
         assert_eq!(seen(&reported.of_generation(1)), expected);
         // That it found HUP, TERM and CHLD ignored or blocked makes no difference to the master itself.
         assert_eq!(seen(&reported.reload(2)), expected);
-        reported.master.wait_note("exited with status 0", SOON);
+        reported.master.wait_note(&phrase::exited_with(0), SOON);
         reported.master.wait_outputs("ready", 2, SOON);
         assert_eq!(reported.master.stop(Signal::SIGTERM), exited(0));
     }
@@ -585,8 +584,8 @@ fn fails_at_reload(setup: Setup, program: &Path, break_it: impl FnOnce(), repair
     let worker = master.children()[0];
     break_it();
     master.signal(Signal::SIGHUP);
-    let note = master.wait_note("reload failed", SOON);
-    assert_eq!(note, format!("socketmaster[{}]: reload failed: generation 2: {cause}; generation 1 stays", master.pid()));
+    let note = master.reload_failed(2);
+    assert!(note.ends_with(&format!("{cause}; {}", phrase::keeps_running(1))), "{note}");
     // The old worker was told nothing and still gets what is passed on; nobody else is left.
     master.signal(Signal::SIGUSR1);
     master.wait_output("signal 10", SOON);

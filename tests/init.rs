@@ -19,7 +19,7 @@ use nix::unistd::{Pid, getpgid};
 use crate::harness::pty::Pty;
 use crate::harness::{
     Inherited, Master, SOON, Setup, Stream, bare_root, binary, children_of, descendants, eventually, exited, fixture, free_dir, only_child,
-    pid_namespaces, pre_exec, send, skip, state_of,
+    phrase, pid_namespaces, pre_exec, send, skip, state_of,
 };
 
 /// Those that a fault raises; the master leaves them alone.
@@ -100,7 +100,7 @@ fn an_orphan_falls_to_the_master_and_is_reaped_when_it_ends() {
 #[test]
 fn a_child_that_the_program_before_it_has_left_dead_is_reaped_too() {
     let master = ready(Setup::new().tune(pre_exec::leave_a_zombie), "signals");
-    master.wait_note("current", SOON);
+    master.wait_current(1);
     let left = || zombies(&children_of(master.pid()));
     eventually("no zombie", SOON, || if left().is_empty() { Ok(()) } else { Err(left()) });
 }
@@ -158,7 +158,7 @@ fn term_int_and_quit_reach_the_worker_as_they_came_and_are_a_stop() {
             assert_eq!(master.stop(signal), exited(3), "{signal} {place}");
             assert_eq!(printed(&master), [signal as c_int], "{signal} {place}");
             let notes = master.notes();
-            assert_eq!(notes.iter().filter(|note| note.contains("stopping")).count(), 1, "{signal} {place}: {notes:#?}");
+            assert_eq!(notes.iter().filter(|note| note.contains(phrase::SHUTTING_DOWN)).count(), 1, "{signal} {place}: {notes:#?}");
         }
     }
 }
@@ -291,7 +291,7 @@ fn a_row_of_the_signal_table_can_be_changed() {
         assert_eq!(printed(&master), [1, 12], "{place}: WINCH was to be ignored, and HUP to be passed on");
 
         master.signal(SIGUSR1);
-        master.wait_note("generation 2: current", SOON);
+        master.wait_current(2);
         master.wait_outputs("ready", 2, SOON);
         master.wait_output("signal 15", SOON);
         master.signal(SIGTERM);
@@ -311,7 +311,7 @@ fn a_first_term_is_the_stop_signal_and_a_second_one_and_the_others_are_as_they_c
         let mut master = ready(setup.arg("-stop-signal=USR2"), "signals --until TERM exit 3");
         master.signal(SIGTERM);
         master.wait_output("signal 12", SOON);
-        master.wait_note("told to stop (SIGUSR2)", SOON);
+        master.wait_note(&phrase::stop_sent_with("SIGUSR2"), SOON);
         assert_eq!(master.stop(SIGTERM), exited(3), "{place}");
         assert_eq!(printed(&master), [libc::SIGUSR2, libc::SIGTERM], "{place}");
     }
@@ -330,7 +330,7 @@ fn a_signal_to_forward_is_no_stop() {
         master.wait_output("signal 3", SOON);
         master.signal(SIGUSR1);
         master.wait_output("signal 10", SOON);
-        assert!(!master.notes().iter().any(|note| note.contains("stopping")), "{rule}");
+        assert!(!master.has_note(phrase::SHUTTING_DOWN), "{rule}");
         assert_eq!(master.stop(SIGTERM), exited(0), "{rule}");
         assert_eq!(printed(&master), [libc::SIGQUIT, libc::SIGUSR1, libc::SIGTERM], "{rule}");
     }
@@ -348,11 +348,11 @@ fn without_a_listener_hup_is_passed_on() {
         master.wait_output("signal 1", SOON);
         assert_eq!(master.stop(SIGTERM), exited(0), "{place}");
         assert_eq!(printed(&master), [libc::SIGHUP, libc::SIGTERM], "{place}");
-        assert!(!master.notes().iter().any(|note| note.contains("generation 2")), "{place}");
+        assert!(!master.has_note("generation 2"), "{place}");
     }
     let master = ready(Setup::new().arg("-listen=none").arg("-signal=HUP:reload").arg("-start=0"), "signals");
     master.signal(SIGHUP);
-    master.wait_note("generation 2: current", SOON);
+    master.wait_current(2);
 }
 
 /// A shell's child and, in the shell's place, another: both in the group that the second leads.
@@ -457,7 +457,7 @@ fn after_a_reload_the_terminal_is_the_new_generation_s() {
         let mut master = ready(setup.arg("-start=0"), "signals");
         let first = only_child(master.pid());
         master.signal(SIGHUP);
-        master.wait_note("exited with status 0", SOON);
+        master.wait_note(&phrase::exited_with(0), SOON);
         let second = only_child(master.pid());
         assert_ne!(second, first);
         eventually(place, SOON, || pty.foreground() == Some(second));
@@ -477,17 +477,17 @@ fn a_new_generation_that_waits_for_the_terminal_goes_on_once_it_is_its_own() {
     for (place, setup, mut pty) in on_a_terminal() {
         let script = r#"read -r line; echo "$SERVER_STARTER_GENERATION read $line"; exec sleep 600"#;
         let master = setup.arg("-start=600000").program("sh", ["-c", script]).spawn();
-        master.wait_note("current", SOON);
+        master.wait_current(1);
         pty.press(b"first\n");
         master.wait_output("1 read first", SOON);
         let first = only_child(master.pid());
         master.signal(SIGHUP);
-        master.wait_note("generation 2: started", SOON);
+        master.started_pid(2);
         let of_second = |pid: &u32| *pid != first;
         let second = children_of(master.pid()).into_iter().find(of_second).expect("it has been started");
         eventually("the candidate is stopped: it may not read yet", SOON, || state_of(second) == Some('T'));
         assert!(send(first, SIGKILL));
-        master.wait_note("generation 2: current", SOON);
+        master.wait_current(2);
         pty.press(b"second\n");
         assert_eq!(master.wait_output("2 read", SOON), "2 read second", "{place}");
     }
@@ -499,7 +499,7 @@ fn a_program_suspended_by_ctrl_z_is_continued_where_no_shell_could() {
         let mut master = ready(setup, "sleep");
         let worker = only_child(master.pid());
         pty.press(CTRL_Z);
-        master.wait_note("continued", SOON);
+        master.wait_note(phrase::CONTINUED, SOON);
         let both = || [state_of(master.pid()), state_of(worker)];
         eventually("neither is stopped", SOON, || if both() == [Some('S'); 2] { Ok(()) } else { Err(both()) });
         assert_eq!(master.stop(SIGTERM), exited(143), "{place}");
@@ -517,7 +517,7 @@ fn below_a_shell_the_terminal_stays_the_shell_s_and_ctrl_z_stops_the_job() {
     let worker = only_child(master);
     assert_eq!(pty.foreground(), Some(master), "the group of the shell's job");
     send(master, SIGHUP);
-    below.wait_note(&format!("pid {worker} killed by SIGTERM"), SOON);
+    below.wait_note(&phrase::worker_killed_by(worker, "SIGTERM"), SOON);
     let worker = only_child(master);
     assert_eq!(pty.foreground(), Some(master), "after a reload too");
     below.wait_outputs("ready", 2, SOON);
@@ -528,10 +528,10 @@ fn below_a_shell_the_terminal_stays_the_shell_s_and_ctrl_z_stops_the_job() {
     eventually("the shell has the terminal back", SOON, || pty.foreground() == Some(below.pid()));
     pty.press(b"\n");
     eventually("master and worker go on", SOON, || if both() == [Some('S'); 2] { Ok(()) } else { Err(both()) });
-    assert!(!below.notes().iter().any(|note| note.contains("continued")), "nobody but the shell continues its jobs");
+    assert!(!below.has_note(phrase::CONTINUED), "nobody but the shell continues its jobs");
     pty.press(CTRL_C);
-    below.wait_note("stopping (SIGINT)", SOON);
-    below.wait_note("ended with status 130", SOON);
+    below.wait_note(&phrase::shutting_down_on("SIGINT"), SOON);
+    below.wait_note(&phrase::ended_with(130), SOON);
 }
 
 #[test]
@@ -539,13 +539,13 @@ fn a_terminal_that_goes_away_is_a_stop_and_a_hup_from_somebody_is_a_reload() {
     for (place, setup, pty) in on_a_terminal() {
         let mut master = ready(setup.arg("-start=0"), "signals exit 5");
         master.signal(SIGHUP);
-        master.wait_note("generation 2: current", SOON);
-        master.wait_note("exited with status 5", SOON);
+        master.wait_current(2);
+        master.wait_note(&phrase::exited_with(5), SOON);
         master.wait_outputs("ready", 2, SOON);
         drop(pty);
         assert_eq!(master.wait_exit(SOON), exited(5), "{place}");
         let notes = master.notes();
-        assert!(notes.iter().any(|note| note.contains("stopping")), "{place}: {notes:#?}");
+        assert!(notes.iter().any(|note| note.contains(phrase::SHUTTING_DOWN)), "{place}: {notes:#?}");
         assert!(!notes.iter().any(|note| note.contains("generation 3")), "{place}: {notes:#?}");
     }
 }
@@ -594,13 +594,13 @@ fn one_socketmaster_may_run_another() {
         master.wait_output("signal 10", SOON);
 
         assert!(send(inner, SIGHUP));
-        master.wait_note("generation 2: current", SOON);
-        master.wait_note("exited with status 6", SOON);
+        master.wait_current(2);
+        master.wait_note(&phrase::exited_with(6), SOON);
         master.wait_outputs("ready", 2, SOON);
 
         master.signal(SIGHUP);
         // Said by the outer of its inner one, and by that of its worker.
-        master.wait_notes("exited with status 6", 3, SOON);
+        master.wait_notes(&phrase::exited_with(6), 3, SOON);
         master.wait_outputs("ready", 3, SOON);
         assert_ne!(only_child(master.pid()), inner);
         assert_eq!(master.stop(SIGTERM), exited(6), "{place}");
@@ -627,7 +627,7 @@ fn it_needs_nothing_but_itself_and_the_program() {
         assert!(status.contains(line), "{line} is not in {status}");
     }
     master.signal(SIGHUP);
-    master.wait_note("exited with status 9", SOON);
+    master.wait_note(&phrase::exited_with(9), SOON);
     master.wait_outputs("ready", 2, SOON);
     let worker = only_child(master.pid());
     assert_eq!(descendants(master.pid()), [worker]);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Master, SOON, Setup, eventually, exited, fixture, free_dir, send, state_of};
+use crate::harness::{Master, SOON, Setup, eventually, exited, fixture, free_dir, phrase, send, state_of};
 
 /// A master whose workers do what stands in a file, read anew at each start.
 struct Planned {
@@ -28,22 +28,16 @@ impl Planned {
 
     fn start(&self, setup: Setup) -> Master {
         let master = setup.program(fixture("worker"), ["plan".as_ref(), self.plan.as_os_str()]).spawn();
-        master.wait_note("generation 1: current", SOON);
+        master.wait_current(1);
         // It has read its plan by then, so that the plan may be changed.
         master.wait_output("ready", SOON);
         master
     }
 }
 
-/// The pid in "generation N: started, pid P".
-fn pid_of(master: &Master, generation: u32) -> u32 {
-    let note = master.wait_note(&format!("generation {generation}: started, pid "), SOON);
-    note.rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid at the end of the note")
-}
-
 fn reload(master: &Master, generation: u32) {
     master.signal(Signal::SIGHUP);
-    master.wait_note(&format!("generation {generation}: current"), SOON);
+    master.wait_current(generation);
 }
 
 #[test]
@@ -72,12 +66,12 @@ fn while_a_candidate_warms_up_the_current_one_hears_nothing() {
 fn when_the_current_one_dies_the_candidate_takes_over_at_once() {
     let planned = Planned::new("signals");
     let mut master = planned.start(Setup::new().arg("-start=600000"));
-    let old = pid_of(&master, 1);
+    let old = master.started_pid(1);
     planned.becomes("signals exit 5");
     master.signal(Signal::SIGHUP);
     master.wait_outputs("ready", 2, SOON);
     assert!(send(old, Signal::SIGKILL));
-    master.wait_note("generation 2: current", SOON);
+    master.wait_current(2);
     assert_eq!(master.stop(Signal::SIGTERM), exited(5));
 }
 
@@ -99,13 +93,13 @@ fn a_worker_that_does_not_stop_is_killed_with_its_group_after_the_timeout_and_no
     let mut master = planned.start(Setup::new().arg("-stop-timeout=100"));
     master.wait_output("ready", SOON);
     assert_eq!(master.stop(Signal::SIGTERM), exited(137));
-    master.wait_note("after it was told to stop: killed", SOON);
+    master.wait_note(phrase::SENT_KILL, SOON);
 
     let mut master = planned.start(Setup::new());
     master.wait_output("ready", SOON);
     master.signal(Signal::SIGTERM);
-    let worker = pid_of(&master, 1);
-    master.wait_note("told to stop", SOON);
+    let worker = master.started_pid(1);
+    master.wait_note(phrase::STOP_SENT, SOON);
     assert!(state_of(worker).is_some_and(|state| state != 'Z'), "no timeout was asked for");
     assert!(send(worker, Signal::SIGKILL));
     assert_eq!(master.wait_exit(SOON), exited(137));
@@ -125,8 +119,8 @@ fn at_a_stop_clients_are_refused_once_the_program_has_closed_its_own_copy() {
     assert!(connects(&uri), "the master still holds it: the control");
     master.signal(Signal::SIGTERM);
     eventually("a refusal", SOON, || !connects(&uri));
-    assert!(master.notes().iter().all(|note| !note.contains("ended")), "the worker still runs");
-    send(pid_of(&master, 1), Signal::SIGKILL);
+    assert!(!master.has_note(&phrase::ended_with("")), "the worker still runs");
+    send(master.started_pid(1), Signal::SIGKILL);
     assert_eq!(master.wait_exit(SOON), exited(137));
 }
 
@@ -139,8 +133,8 @@ fn crashed_while_an_older_one_drains(directory: &Path) -> (Master, std::path::Pa
     let uri = master.uri();
     fs::write(&plan, "exec 3<&-; exec sleep 600").expect("our file");
     reload(&master, 2);
-    send(pid_of(&master, 2), Signal::SIGKILL);
-    master.wait_note("generation 2 is gone, and nobody accepts connections until a reload succeeds; retiring workers left: 1", SOON);
+    send(master.started_pid(2), Signal::SIGKILL);
+    master.wait_note(&phrase::none_serves_after(2, 1), SOON);
     (master, plan, uri)
 }
 
@@ -160,8 +154,8 @@ fn when_only_retiring_workers_are_left_clients_wait_and_a_reload_makes_it_serve_
         stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").and_then(|()| stream.read_to_string(&mut answer)).is_ok()
             && answer.contains("200")
     });
-    send(pid_of(&master, 1), Signal::SIGKILL);
-    master.wait_note("killed by SIGKILL", SOON);
+    send(master.started_pid(1), Signal::SIGKILL);
+    master.wait_note(&phrase::killed_by("SIGKILL"), SOON);
     master.stop(Signal::SIGTERM);
 }
 
@@ -169,9 +163,9 @@ fn when_only_retiring_workers_are_left_clients_wait_and_a_reload_makes_it_serve_
 fn without_that_reload_it_ends_when_the_last_retiring_worker_has_with_the_status_of_the_current_one() {
     let directory = free_dir();
     let (mut master, _, uri) = crashed_while_an_older_one_drains(&directory);
-    send(pid_of(&master, 1), Signal::SIGTERM);
+    send(master.started_pid(1), Signal::SIGTERM);
     assert!(connects(&uri), "it still finishes: the control");
-    send(pid_of(&master, 1), Signal::SIGKILL);
+    send(master.started_pid(1), Signal::SIGKILL);
     assert_eq!(master.wait_exit(SOON), exited(137), "the status is that of the current one");
     assert!(!connects(&uri));
 }
@@ -193,8 +187,8 @@ fn a_reload_that_failed_says_why_and_the_next_one_begins_afresh() {
     {
         planned.becomes(words);
         master.signal(Signal::SIGHUP);
-        let failed = master.wait_note(&format!("reload failed: generation {generation}: "), SOON);
-        assert!(failed.contains(why) && failed.ends_with("generation 1 stays"), "{failed}");
+        let failed = master.reload_failed(generation);
+        assert!(failed.contains(why) && failed.ends_with(&phrase::keeps_running(1)), "{failed}");
     }
     planned.becomes("signals");
     reload(&master, 5);
@@ -211,7 +205,7 @@ fn a_candidate_that_execs_a_missing_interpreter_says_so() {
     master.wait_output("ready", SOON);
     write_script(&script, "#!/no/such/interpreter\n");
     master.signal(Signal::SIGHUP);
-    let failed = master.wait_note("reload failed", SOON);
+    let failed = master.reload_failed(2);
     assert!(failed.contains("interpreter"), "{failed}");
     assert_eq!(master.stop(Signal::SIGTERM), exited(0));
 }

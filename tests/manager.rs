@@ -12,7 +12,9 @@ use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::harness::manager::{Manager, offering};
-use crate::harness::{Inherited, Master, SOON, Setup, eventually, exited, fixture, free_dir, make_program, open_fds, send, state_of};
+use crate::harness::{
+    Inherited, Master, SOON, Setup, eventually, exited, fixture, free_dir, make_program, open_fds, phrase, send, state_of,
+};
 
 fn serving(setup: Setup) -> Setup {
     setup.arg("-start=0").program(fixture("worker"), ["serve"])
@@ -63,8 +65,13 @@ fn a_failed_reload_is_over_too_and_the_status_says_why() {
     master.wait_output("ready", SOON);
     fs::remove_file(&program).expect("it was made");
     master.signal(Signal::SIGHUP);
-    let told = manager.wait("; last reload failed: generation 2: cannot execute ");
-    assert!(told.starts_with("READY=1\nSTATUS=generation 1 (pid ") && told.ends_with("; generation 1 stays"), "{told}");
+    let told = manager.wait("; last reload failed: generation 2");
+    assert!(
+        told.starts_with("READY=1\nSTATUS=generation 1 (pid ")
+            && told.contains("cannot execute ")
+            && told.ends_with(&phrase::keeps_running(1)),
+        "{told}"
+    );
     assert_eq!(manager.turns(), ["READY=1", "RELOADING=1", "READY=1"]);
 }
 
@@ -75,9 +82,10 @@ fn a_status_that_changes_without_a_turn_is_told_too() {
     master.wait_output("ready", SOON);
     let first = master.children();
     master.signal(Signal::SIGHUP);
-    manager.wait("serves; 1 told to stop");
+    manager.wait(phrase::STATUS_ONE_STOPPING);
     send(first[0], Signal::SIGKILL);
-    let last = eventually("the one told to stop is gone", SOON, || manager.told().pop().filter(|told| told.ends_with("serves")));
+    let last =
+        eventually("the one told to stop is gone", SOON, || manager.told().pop().filter(|told| told.ends_with(phrase::STATUS_SERVES)));
     assert!(last.starts_with("STATUS=generation 2 (pid "), "{last}");
 }
 
@@ -90,7 +98,7 @@ fn a_manager_with_an_abstract_name_is_told() {
     let mut bytes = [0; 512];
     let mut next = || manager.recv(&mut bytes).map(|count| String::from_utf8_lossy(&bytes[..count]).into_owned()).expect("a datagram");
     let mut told = next();
-    if told == "STATUS=generation 1 starts" {
+    if told == format!("STATUS={}", phrase::STATUS_STARTING) {
         told = next();
     }
     assert!(told.starts_with("READY=1\nSTATUS=generation 1 (pid "), "{told}");
@@ -103,7 +111,7 @@ fn a_manager_that_cannot_be_reached_costs_one_note_and_nothing_else() {
         master.wait_note("cannot reach the service manager: ", SOON);
         master.wait_output("ready", SOON);
         master.signal(Signal::SIGHUP);
-        master.wait_note("generation 2: current", SOON);
+        master.wait_current(2);
         master.wait_outputs("ready", 2, SOON);
         assert_eq!(master.stop(Signal::SIGTERM), exited(0));
         assert_eq!(master.notes().iter().filter(|note| note.contains("service manager")).count(), 1, "{:#?}", master.notes());
@@ -119,10 +127,10 @@ fn a_manager_that_does_not_read_holds_nothing_up_and_gets_the_latest_in_the_end(
     manager.set_nonblocking(true).expect("a socket");
     let master = serving(Setup::new().env("NOTIFY_SOCKET", dir.join("notify"))).spawn();
     for generation in 1..=RELOADS {
-        master.wait_note(&format!("generation {generation}: current"), SOON);
+        master.wait_current(generation);
         master.signal(Signal::SIGHUP);
     }
-    master.wait_note(&format!("generation {}: current", RELOADS + 1), SOON);
+    master.wait_current(RELOADS + 1);
     let mut bytes = [0; 512];
     eventually("the latest", SOON, || {
         let Ok(count) = manager.recv(&mut bytes) else { return Err("nothing more".to_owned()) };
@@ -143,7 +151,7 @@ fn a_failure_of_any_length_leaves_room_for_the_news() {
     master.wait_output("ready", SOON);
     fs::remove_file(dir.join("app")).expect("it was made");
     master.signal(Signal::SIGHUP);
-    let told = manager.wait("; last reload failed: generation 2: cannot execute ");
+    let told = manager.wait("; last reload failed: generation 2");
     assert!(told.starts_with("READY=1\n"), "{told}");
 }
 

@@ -18,7 +18,7 @@ use nix::sys::signal::Signal::{SIGHUP, SIGKILL, SIGTERM, SIGUSR1, SIGUSR2};
 
 use crate::harness::pty::Pty;
 use crate::harness::{
-    FreeDir, Inherited, Master, SOON, Setup, Stream, children_of, eventually, exited, fixture, free_dir, has_pending, open_fds,
+    FreeDir, Inherited, Master, SOON, Setup, Stream, children_of, eventually, exited, fixture, free_dir, has_pending, open_fds, phrase,
     pid_namespaces, pre_exec, send, skip, state_of,
 };
 
@@ -202,14 +202,14 @@ fn all_that_a_dying_worker_wrote_is_told_before_its_death() {
     master.wait_output("ready", SOON);
     for generation in 2..RELOADS + 2 {
         master.signal(SIGHUP);
-        master.wait_note(&format!("reload failed: generation {generation}:"), SOON);
+        master.reload_failed(generation);
     }
     assert_eq!(master.stop(SIGTERM), exited(0));
     let log = entries(&master.bytes(Stream::Err));
     let mut deaths = 0;
     for (index, entry) in log.iter().enumerate() {
         let Entry::Note(note) = entry else { continue };
-        if !note.contains("exited with status 3 after") || note.contains("reload failed") {
+        if !note.contains(&phrase::exited_with(3)) || note.contains(phrase::RELOAD_FAILED) {
             continue;
         }
         let pid = pid_in_note(note);
@@ -453,7 +453,7 @@ fn a_reader_that_takes_a_little_now_and_then_does_not_hold_up_the_end_for_ever()
 /// A path or a name may hold a newline, and the text behind it may look like a line of the log.
 #[test]
 fn no_name_makes_a_line_of_its_own() {
-    const FORGED: &str = "socketmaster[1]: generation 1: current";
+    const FORGED: &str = "socketmaster[1]: generation 1 is current";
     let name = format!("a\n{FORGED}");
     let directory = free_dir();
     let missing = directory.join(&name).display().to_string();
@@ -478,7 +478,7 @@ fn no_name_makes_a_line_of_its_own() {
     master.wait_output("ready", SOON);
     fs::remove_file(&program).expect("it was made");
     master.signal(SIGHUP);
-    let note = master.wait_note("reload failed: generation 2: cannot execute ", SOON);
+    let note = master.wait_note(&(phrase::reload_failed(2) + "...cannot execute "), SOON);
     assert!(note.contains(&format!("a\\n{FORGED}")), "{note}");
     assert_eq!(master.stop(SIGTERM), exited(0));
     assert!(master.notes().iter().all(|note| note != FORGED), "{:#?}", master.notes());
@@ -613,7 +613,7 @@ fn syslog_gets_notes_and_lines_byte_for_byte_and_standard_error_gets_nothing() {
     let Some(setup) = with_dev_log(Some(&dir.join("log"))) else { return };
     let mut master = run(setup, "complain loud write 20000 q say end raw exit 7");
     assert_eq!(master.wait_exit(SOON), exited(7));
-    let texts = receive_until(&syslogd, "ended with status 7");
+    let texts = receive_until(&syslogd, &phrase::ended_with(7));
     assert_eq!(master.lines().len(), 0);
     let worker: Vec<Entry> = texts.iter().filter(|text| text.starts_with(b"[")).map(|text| Entry::read(text)).collect();
     assert_eq!(texts.len() - worker.len(), ["listening", "started", "current", "exited", "ended"].len());
@@ -639,7 +639,7 @@ fn a_syslogd_that_takes_nothing_holds_up_the_workers_and_not_the_master() {
     let mut master = by_generation(setup.arg("-start=600000"), &dir, &plans).spawn();
     fill_the_log_and_reload(&master, &dir, LINES, "syslog");
 
-    let reader = thread::spawn(move || receive_until(&syslogd, "ended with status 0"));
+    let reader = thread::spawn(move || receive_until(&syslogd, &phrase::ended_with(0)));
     wait_file(&dir.join("written"));
     assert_eq!(master.stop(SIGTERM), exited(0));
     let texts = reader.join().expect("all of it came");
@@ -733,8 +733,12 @@ fn a_syslogd_with_a_stream_socket_gets_each_line_whole_with_its_severity() {
     assert!(numbered(pieces(&lines)).values().eq(&[LINES]));
     let with = |part: &str| texts.iter().filter(|text| text.contains(part)).collect::<Vec<_>>();
     assert!(with("nul ")[0].contains("nul #000 high "), "a NUL within a line does not end it: {:?}", with("nul "));
-    assert!(with("reload failed")[0].starts_with("<27>socketmaster[1]: reload failed: generation 2: "), "{:?}", with("reload failed"));
-    assert_eq!(with("ended with status 0"), ["<30>socketmaster[1]: ended with status 0"]);
+    assert!(
+        with(phrase::RELOAD_FAILED)[0].starts_with(&format!("<27>socketmaster[1]: {}", phrase::RELOAD_FAILED)),
+        "{:?}",
+        with(phrase::RELOAD_FAILED)
+    );
+    assert_eq!(with(&phrase::ended_with(0)), [&format!("<30>socketmaster[1]: {}", phrase::ended_with(0))]);
 }
 
 #[test]
@@ -833,6 +837,6 @@ fn a_real_syslogd_gets_all_of_it_also_after_a_restart() {
     let texts = told.iter().map(|line| line.strip_prefix("daemon.info socketmaster[1]: ").unwrap_or_else(|| panic!("{line}")));
     let log: Vec<Entry> = texts.clone().filter(|text| text.starts_with('[')).map(|text| Entry::read(text.as_bytes())).collect();
     assert!(numbered(pieces(&log)).values().eq(&[LINES]));
-    assert_eq!(texts.clone().filter(|text| text.contains("ended with status 0")).count(), 1);
+    assert_eq!(texts.clone().filter(|text| text.contains(&phrase::ended_with(0))).count(), 1);
     assert!(!text.contains("signal 10"), "that one went to standard error");
 }

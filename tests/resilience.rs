@@ -18,7 +18,7 @@ use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGUS
 
 use crate::harness::{
     Master, SOON, Setup, assert_ended_at_term, binary, descendants, eventually, exited, fixture, free_dir, has_pending, make_program,
-    only_child, open_fds, pid_namespaces, pre_exec, send, skip, state_of,
+    only_child, open_fds, phrase, pid_namespaces, pre_exec, send, skip, state_of,
 };
 
 fn run(setup: Setup, verbs: &str) -> Master {
@@ -32,11 +32,11 @@ fn never_two_candidates(notes: &[String]) -> usize {
     let mut started = 0;
     for note in notes {
         let Some((_, what)) = note.split_once("]: ") else { continue };
-        if what.contains(": started, pid ") {
+        if phrase::matches(what, phrase::STARTED) {
             assert_eq!(candidate, None, "{note}");
-            candidate = what.split(':').next().map(String::from);
+            candidate = Some(phrase::pid_in(what));
             started += 1;
-        } else if what.starts_with("reload failed") || what.ends_with(": current") || what.starts_with("stopping") {
+        } else if what.starts_with(phrase::RELOAD_FAILED) || what.ends_with(phrase::CURRENT) || what.starts_with(phrase::SHUTTING_DOWN) {
             candidate = None;
         }
     }
@@ -47,7 +47,7 @@ fn never_two_candidates(notes: &[String]) -> usize {
 #[track_caller]
 fn descriptors_at_rest(master: &Master) -> Vec<String> {
     // A worker may be ready before the master has closed what it started it with.
-    master.wait_note(": current", SOON);
+    master.wait_current(1);
     only_child(master.pid());
     // It has reaped the others; once it sleeps it has also closed what was theirs.
     eventually("it sleeps", SOON, || state_of(master.pid()) == Some('S'));
@@ -77,7 +77,7 @@ fn a_storm_of_signals_leaves_one_reload_pending_at_most_and_nothing_behind() {
             eventually("the storm is over", SOON, || !has_pending(master.pid(), libc::SIGHUP));
             eventually("all reloads are over", SOON, || {
                 let notes = master.notes();
-                let (started, current) = (count(&notes, "started, pid"), count(&notes, ": current"));
+                let (started, current) = (count(&notes, phrase::STARTED), count(&notes, phrase::CURRENT));
                 if started == current && master.children().len() == 1 { Ok(()) } else { Err((started, current)) }
             });
             eventually("no descriptor is left", SOON, || descriptors_at_rest(&master) == before);
@@ -86,8 +86,8 @@ fn a_storm_of_signals_leaves_one_reload_pending_at_most_and_nothing_behind() {
             let notes = master.notes();
             let started = never_two_candidates(&notes);
             assert!(started >= 3, "{option} {start}: {started} generations are no storm");
-            assert_eq!(count(&notes, "told to stop"), started, "each once");
-            assert_eq!(count(&notes, "exited with status 7 after"), started);
+            assert_eq!(count(&notes, phrase::STOP_SENT), started, "each once");
+            assert_eq!(count(&notes, &phrase::exited_with(7)), started);
         }
     }
 }
@@ -113,15 +113,15 @@ fn a_term_in_the_storm_ends_it() {
         eventually("no process is left", SOON, || master.left_nobody());
         let notes = master.notes();
         never_two_candidates(&notes);
-        let (_, after) = notes.split_at(notes.iter().position(|note| note.contains("stopping")).expect("a stop"));
-        assert_eq!(count(after, "started"), 0, "{after:#?}");
+        let (_, after) = notes.split_at(notes.iter().position(|note| note.contains(phrase::SHUTTING_DOWN)).expect("a stop"));
+        assert_eq!(count(after, phrase::STARTED), 0, "{after:#?}");
     }
 }
 
 #[test]
 fn the_look_for_two_candidates_finds_them() {
-    let notes =
-        ["started, pid 1", "current", "started, pid 2", "started, pid 3"].map(|what| format!("socketmaster[9]: generation 1: {what}"));
+    let started = |pid: &str| phrase::started(1).replace("...", pid);
+    let notes = [started("1"), phrase::current(1), started("2"), started("3")].map(|note| format!("socketmaster[9]: {note}"));
     assert_eq!(never_two_candidates(&notes[..3]), 2);
     assert!(std::panic::catch_unwind(|| never_two_candidates(&notes)).is_err());
 }
@@ -139,7 +139,7 @@ fn a_term_at_any_moment_of_a_reload_ends_it() {
     for moment in 0..120 {
         let option = if moment % 2 == 0 { "-prefix" } else { "-prefix=false" };
         let mut master = run(Setup::new().with_stdin().arg("-start=3").arg(option), "sleep");
-        master.wait_note("current", SOON);
+        master.wait_current(1);
         master.signal(SIGHUP);
         // From before the candidate's start to after its promotion and the old one's end.
         spin(Duration::from_micros(moment * 60));
@@ -157,16 +157,15 @@ fn of_two_generations_either_may_be_killed_and_the_other_serves() {
     let mut current = only_child(master.pid());
     for generation in 2..RELOADS + 2 {
         master.signal(SIGHUP);
-        let started = master.wait_note(&format!("generation {generation}: started, pid "), SOON);
-        let candidate = started.rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid");
+        let candidate = master.started_pid(generation);
         // Neither in turn nor at random: each order of the two comes up.
         if generation % 5 < 2 {
             assert!(send(current, SIGKILL));
-            master.wait_note(&format!("generation {generation}: current"), SOON);
+            master.wait_current(generation);
             current = candidate;
         } else {
             assert!(send(candidate, SIGKILL));
-            master.wait_note(&format!("reload failed: generation {generation}: pid {candidate} killed by SIGKILL"), SOON);
+            master.wait_note(&(phrase::reload_failed(generation) + "..." + &phrase::worker_killed_by(candidate, "SIGKILL")), SOON);
         }
         assert_eq!(only_child(master.pid()), current);
     }
@@ -187,8 +186,8 @@ fn candidates_that_crash_at_once_cost_nothing_but_notes() {
         let (current, fds) = (only_child(master.pid()), descriptors_at_rest(&master));
         for generation in 2..RELOADS + 2 {
             master.signal(SIGHUP);
-            let note = master.wait_note(&format!("reload failed: generation {generation}: "), SOON);
-            assert!(note.contains("exited with status 11") && note.ends_with("generation 1 stays"), "{note}");
+            let note = master.reload_failed(generation);
+            assert!(note.contains(&phrase::exited_with(11)) && note.ends_with(&phrase::keeps_running(1)), "{note}");
         }
         assert_eq!(only_child(master.pid()), current);
         assert_eq!(descriptors_at_rest(&master), fds, "{option}");
@@ -226,13 +225,13 @@ fn usual_limit(what: Resource) -> rlim_t {
 fn fails_and_then_works(master: &Master, reason: &str, cure: impl FnOnce()) {
     let (current, fds) = (only_child(master.pid()), descriptors_at_rest(master));
     master.signal(SIGHUP);
-    let note = master.wait_note("reload failed: ", SOON);
+    let note = master.reload_failed(2);
     assert!(note.contains(reason), "{note}");
     assert_eq!(only_child(master.pid()), current, "the old one stays");
     assert_eq!(descriptors_at_rest(master), fds, "nothing is left of the attempt");
     cure();
     master.signal(SIGHUP);
-    master.wait_note("generation 3: current", SOON);
+    master.wait_current(3);
     assert_ne!(only_child(master.pid()), current);
     // Of the first and the third: from then on a signal finds what it is for.
     master.wait_outputs("ready", 2, SOON);
@@ -246,7 +245,7 @@ fn without_descriptors_a_reload_fails_and_with_them_the_next_works() {
         ("-prefix", 3, "cannot open a pipe"),
     ] {
         let mut master = run(Setup::new().arg(option).arg("-start=0"), "signals");
-        master.wait_note("current", SOON);
+        master.wait_current(1);
         master.wait_output("ready", SOON);
         let open = open_fds(master.pid());
         // So many numbers are free below it, which is none or too few.
@@ -453,12 +452,10 @@ fn a_thousand_reloads_leave_no_descriptor_and_no_memory() {
     const WARM_UP: usize = 100;
     for option in ["-prefix=false", "-prefix"] {
         let master = run(Setup::new().arg(option).arg("-start=0"), "sleep");
-        master.wait_note("generation 1: current", SOON);
+        master.wait_current(1);
         let mut reload = |generation: usize| {
             master.signal(SIGHUP);
-            eventually("a new generation", SOON, || {
-                master.notes().iter().rev().any(|note| note.ends_with(&format!("generation {generation}: current")))
-            });
+            eventually("a new generation", SOON, || master.notes().iter().rev().any(|note| note.ends_with(&phrase::current(generation))));
         };
         (2..WARM_UP).for_each(&mut reload);
         let before = (descriptors_at_rest(&master), resident(master.pid()));
@@ -497,8 +494,8 @@ fn a_master_that_is_stopped_loses_no_signal_and_its_workers_serve_on() {
         }
         assert_eq!(master.children().len(), 1);
         master.signal(SIGCONT);
-        master.wait_note("generation 2: current", SOON);
-        master.wait_note("killed by SIGTERM", SOON);
+        master.wait_current(2);
+        master.wait_note(&phrase::killed_by("SIGTERM"), SOON);
         assert_ne!(eventually("an answer", SOON, request), answer, "another pid");
         assert_eq!(master.stop(SIGTERM), exited(143));
     }
@@ -518,16 +515,15 @@ fn who_ignores_the_stop_is_killed_with_its_whole_group_when_its_time_is_over_and
     let of_patient = descendants(patient.pid());
     assert_eq!(of_patient.len(), 2);
     patient.signal(SIGHUP);
-    patient.wait_note("generation 1: pid ", SOON);
+    patient.wait_stop_sent(1);
 
     let mut master = stubborn(Setup::new().arg("-start=0").arg("-stop-timeout=100"));
     master.wait_outputs("ready", 2, SOON);
     let old = descendants(master.pid());
     assert_eq!(old.len(), 2);
     master.signal(SIGHUP);
-    master.wait_note("told to stop (SIGTERM)", SOON);
-    master.wait_note("generation 1: pid ", SOON);
-    master.wait_note("killed by SIGKILL", SOON);
+    master.wait_note(&phrase::stop_sent_with("SIGTERM"), SOON);
+    master.wait_note(&phrase::killed_by("SIGKILL"), SOON);
     eventually("both are gone", SOON, || old.iter().all(|pid| state_of(*pid).is_none()));
     master.wait_outputs("ready", 4, SOON);
     assert_eq!(descendants(master.pid()).len(), 2, "the new ones");
@@ -548,5 +544,5 @@ fn a_second_term_is_passed_on_again() {
     assert_eq!(master.children().len(), 1, "one is not enough for this worker");
     master.signal(SIGTERM);
     assert_eq!(master.wait_exit(SOON), exited(4));
-    assert_eq!(count(&master.notes(), "stopping"), 2);
+    assert_eq!(master.count_notes(phrase::SHUTTING_DOWN), 2);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::load::Load;
-use crate::harness::{Master, SOON, Setup, assert_ended_at_term, fixture, free_dir};
+use crate::harness::{Master, SOON, Setup, assert_ended_at_term, fixture, free_dir, phrase};
 
 const ROLLOVERS: u32 = 200;
 const CLIENTS: usize = 4;
@@ -16,19 +16,18 @@ fn serving(listen: &str, crash_file: &std::path::Path) -> Master {
     let none: [&str; 0] = [];
     let setup = Setup::new().arg(format!("-listen={listen}")).arg("-start=20").env("HELLO_CRASH_FILE", crash_file);
     let master = setup.program(fixture("hello"), none).spawn();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     master
 }
 
 fn roll_over(master: &Master, generation: u32) {
     master.signal(Signal::SIGHUP);
-    master.wait_note(&format!("generation {generation}: current"), SOON);
+    master.wait_current(generation);
 }
 
 fn old_one_gone(master: &Master, generation: u32) {
-    let gone = master.wait_note(&format!("generation {generation}: pid "), SOON);
-    assert!(gone.contains("told to stop"), "{gone}");
-    master.wait_notes(&format!("generation {generation}: pid "), 2, SOON);
+    master.wait_stop_sent(generation);
+    master.wait_exited(generation);
 }
 
 fn two_hundred(listen: &str) {
@@ -68,8 +67,8 @@ fn when_each_third_copy_crashes_nobody_fails_and_the_old_one_is_kept() {
         if generation % 3 == 0 {
             fs::write(&crash_file, "").expect("a file in a directory of our own");
             master.signal(Signal::SIGHUP);
-            let failed = master.wait_note(&format!("reload failed: generation {generation}: "), SOON);
-            assert!(failed.ends_with(&format!("; generation {current} stays")), "{failed}");
+            let failed = master.reload_failed(generation);
+            assert!(failed.ends_with(&format!("; {}", phrase::keeps_running(current))), "{failed}");
             fs::remove_file(&crash_file).expect("the file just written");
         } else {
             roll_over(&master, generation);

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, 
 use crate::harness::pre_exec::{self, block_and_ignore};
 use crate::harness::pty::Pty;
 use crate::harness::{
-    Master, SOON, Setup, children_of, eventually, exited, fixture, free_dir, only_child, pid_namespaces, send, skip, state_of,
+    Master, SOON, Setup, children_of, eventually, exited, fixture, free_dir, only_child, phrase, pid_namespaces, send, skip, state_of,
 };
 
 const CTRL_C: &[u8] = b"\x03";
@@ -20,7 +20,7 @@ const CTRL_Z: &[u8] = b"\x1a";
 fn ready(setup: Setup, verbs: &str) -> Master {
     let master = setup.program(fixture("worker"), verbs.split(' ')).spawn();
     master.wait_output("ready", SOON);
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     master
 }
 
@@ -62,7 +62,7 @@ fn a_flood_of_signals_does_not_make_time_stand_still() {
     let setup = Setup::new().run_as(64_123, 64_123).binary(&binary).arg("-start=200").arg("-dir=/");
     let master = setup.arg("-signal=40:ignore").program(&worker, ["sleep"]).spawn();
     master.wait_output("ready", SOON);
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // Real-time signals queue, and to send one takes less time than to receive it: one is always pending.
@@ -74,7 +74,7 @@ fn a_flood_of_signals_does_not_make_time_stand_still() {
             });
         }
         master.signal(SIGHUP);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| master.wait_note("generation 2: current", SOON)));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| master.wait_current(2)));
         stop.store(true, Ordering::Relaxed);
         outcome.expect("the reload ends during the flood");
     });
@@ -95,7 +95,7 @@ fn a_group_whose_last_process_was_reaped_by_a_stranger_is_not_waited_for() {
     eventually("a kill alone ends the last one", SOON, || ignores(last, libc::SIGTERM));
     eventually("the daemon has left the group", SOON, || ignores(daemon, libc::SIGCHLD));
     master.signal(SIGTERM);
-    master.wait_note("still run", SOON);
+    master.wait_note(phrase::GROUP_STILL_RUNS, SOON);
     send(last, SIGKILL);
     eventually("it is reaped", SOON, || state_of(last).is_none());
     master.signal(SIGTERM);
@@ -121,7 +121,7 @@ fn a_suspended_worker_is_ended_by_a_stop_and_by_nothing_less() {
     master.signal(Signal::SIGWINCH);
     // The master works its signals off in their order.
     master.signal(SIGHUP);
-    master.wait_note("generation 2: started", SOON);
+    master.started_pid(2);
     assert_eq!(state_of(worker), Some('T'), "no signal but a stop continues it");
     assert_eq!(master.stop(SIGTERM), exited(143));
 }
@@ -133,7 +133,7 @@ fn a_suspended_worker_that_is_replaced_ends_too() {
     send(worker, SIGSTOP);
     eventually("it is suspended", SOON, || state_of(worker) == Some('T'));
     master.signal(SIGHUP);
-    master.wait_note(&format!("pid {worker} killed by SIGTERM"), SOON);
+    master.wait_note(&phrase::worker_killed_by(worker, "SIGTERM"), SOON);
 }
 
 // ---- job control by kill(2)
@@ -220,7 +220,7 @@ fn without_group_the_master_exits_with_its_first_process() {
 
 /// The process that the master names as left by the program.
 fn named_as_left(master: &Master) -> u32 {
-    let note = master.wait_note("processes that the program started are left: ", SOON);
+    let note = master.wait_note(phrase::PROCESSES_LEFT, SOON);
     note.split("left: ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|pid| pid.parse().ok()).expect("a pid")
 }
 
@@ -232,7 +232,7 @@ fn the_stop_timeout_reaches_the_rest_of_a_group_whose_first_process_is_gone() {
         Setup::new().with_stdin().arg("-group").arg("-listen=none").arg("-stop-timeout=200").program("sh", ["-c", &script]).spawn();
     master.wait_output("ready", SOON);
     assert_eq!(master.stop(SIGTERM), exited(143));
-    master.wait_note("processes of its group still run 0.", SOON);
+    master.wait_note(phrase::SENT_KILL_TO_GROUP, SOON);
     assert!(master.left_nobody());
 }
 
@@ -251,7 +251,7 @@ fn a_worker_that_has_joined_another_group_is_killed_all_the_same() {
 fn a_program_that_goes_to_the_background_is_named() {
     let worker = fixture("worker").display().to_string();
     let mut master = Setup::new().program("sh", ["-c", &format!("setsid {worker} sleep & sleep 0.2")]).spawn();
-    let note = master.wait_note("processes that the program started are left: ", SOON);
+    let note = master.wait_note(phrase::PROCESSES_LEFT, SOON);
     assert!(note.contains("(worker)") && note.contains("must stay in the foreground"), "{note}");
     assert_eq!(master.wait_exit(SOON), exited(0));
     send(named_as_left(&master), SIGKILL);
@@ -321,7 +321,7 @@ fn below(script: &str, verbs: &[&str]) -> (Master, u32, Pty) {
     let shell = ["sh", "-c", script, "sh"].map(str::to_owned);
     let setup = Setup::new().through(shell).tune(move |command| pre_exec::lead_session(command, Some(tty)));
     let master = setup.arg("-listen=none").program(verbs[0], &verbs[1..]).spawn();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     let pid = only_child(master.pid());
     (master, pid, pty)
 }
@@ -334,7 +334,7 @@ fn a_program_below_a_shell_can_read_the_terminal() {
     pty.press(b"hello\n");
     master.wait_output("it read hello", SOON);
     pty.press(CTRL_C);
-    master.wait_note("ended with status 130", SOON);
+    master.wait_note(&phrase::ended_with(130), SOON);
 }
 
 #[test]
@@ -343,8 +343,8 @@ fn a_program_below_a_shell_that_never_reads_leaves_the_terminal_alone() {
     only_child(socketmaster);
     assert_eq!(pty.foreground(), Some(master.pid()));
     pty.press(CTRL_C);
-    master.wait_note("stopping (SIGINT)", SOON);
-    master.wait_note("ended with status 130", SOON);
+    master.wait_note(&phrase::shutting_down_on("SIGINT"), SOON);
+    master.wait_note(&phrase::ended_with(130), SOON);
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn a_script_that_starts_a_program_with_the_terminal_gets_it_back() {
     let setup = Setup::new().through(shell).tune(move |command| pre_exec::lead_session(command, Some(tty)));
     let mut pty = pty;
     let master = setup.arg("-listen=none").program("sh", ["-c", "read -r line"]).spawn();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     let worker = only_child(only_child(master.pid()));
     eventually("it has the terminal", SOON, || pty.foreground() == Some(worker));
     pty.press(b"one\n");
@@ -408,12 +408,12 @@ fn when_the_generation_with_the_terminal_is_gone_the_one_that_is_left_gets_it() 
     master.wait_output("up", SOON);
     let first = only_child(master.pid());
     master.signal(SIGHUP);
-    master.wait_note("generation 2: current", SOON);
+    master.wait_current(2);
     master.wait_outputs("up", 2, SOON);
     let second = children_of(master.pid()).into_iter().find(|pid| *pid != first).expect("it has been started");
     eventually("the new one has it", SOON, || pty.foreground() == Some(second));
     pty.press(CTRL_C);
-    master.wait_note("generation 2 is gone", SOON);
+    master.wait_exited(2);
     eventually("the old one has it", SOON, || pty.foreground() == Some(first));
     pty.press(CTRL_C);
     assert_eq!(master.wait_exit(SOON), exited(130));
@@ -430,12 +430,12 @@ fn nohup_is_heeded_when_the_terminal_goes_away() {
         let mut master = ready(setup, "ignore HUP sleep");
         drop(pty);
         if stops {
-            master.wait_note("stopping", SOON);
+            master.wait_note(phrase::SHUTTING_DOWN, SOON);
         } else {
             // The hang-up comes before any signal that is sent after it.
             master.signal(SIGUSR1);
-            master.wait_note("killed by SIGUSR1", SOON);
-            assert!(!master.notes().iter().any(|note| note.contains("stopping")), "{:#?}", master.notes());
+            master.wait_note(&phrase::killed_by("SIGUSR1"), SOON);
+            assert!(!master.has_note(phrase::SHUTTING_DOWN), "{:#?}", master.notes());
         }
         master.wait_exit(SOON);
     }
@@ -452,7 +452,7 @@ fn a_thread_dump_is_no_stop_where_quit_is_forwarded_and_a_stop_else() {
     assert!(TcpStream::connect(uri.trim_start_matches("tcp://")).is_ok(), "it listens");
     let mut master = ready(Setup::new(), "signals --until QUIT");
     master.signal(SIGQUIT);
-    master.wait_note("stopping (SIGQUIT)", SOON);
+    master.wait_note(&phrase::shutting_down_on("SIGQUIT"), SOON);
     assert_eq!(master.wait_exit(SOON), exited(0));
 }
 

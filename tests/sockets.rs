@@ -21,7 +21,9 @@ use nix::sys::socket::{
 use nix::unistd::{getegid, geteuid};
 
 use crate::harness::pre_exec::{close, inherit, refuse};
-use crate::harness::{FreeDir, Inherited, Master, SOON, Setup, bare_root, eventually, exited, fixture, free_dir, killed, open_fds, skip};
+use crate::harness::{
+    FreeDir, Inherited, Master, SOON, Setup, bare_root, eventually, exited, fixture, free_dir, killed, open_fds, phrase, skip,
+};
 
 const NO_IPV6: &str = "there is no IPv6 here";
 
@@ -153,7 +155,7 @@ fn without_ipv6_in_the_kernel_a_wildcard_is_ipv4() {
 fn port_0_is_any_free_port_and_the_one_that_was_bound_is_told() {
     let dir = free_dir();
     let (master, inherited) = reporting(listen_on(&["tcp://127.0.0.1:0", "tcp4://:0", "udp4://127.0.0.1:0"]), &dir);
-    let notes = master.wait_notes("listening on ", 3, SOON);
+    let notes = master.wait_notes(phrase::LISTENING, 3, SOON);
     let ports: Vec<u16> = notes.iter().map(|note| port(note.split(' ').nth(3).expect("a URI"))).collect();
     assert!(!ports.contains(&0), "{notes:?}");
     let begin = format!("socketmaster[{}]: listening on", master.pid());
@@ -189,7 +191,7 @@ fn several_listeners_stand_in_order_from_3_up_with_their_names() {
     }
     assert_eq!(inherited.env("LISTEN_FDS"), Some("4"));
     assert_eq!(inherited.env("LISTEN_FDNAMES"), Some("web:admin:unknown:log"));
-    let notes = master.wait_notes("listening on ", 4, SOON);
+    let notes = master.wait_notes(phrase::LISTENING, 4, SOON);
     let path = dir.join("sock").display().to_string();
     assert!(notes[1].ends_with(&format!("listening on unix://{path} (fd 4)")) && notes[3].ends_with("(fd 6)"), "{notes:?}");
     let told = inherited.env("SERVER_STARTER_PORT").expect("a variable");
@@ -636,7 +638,7 @@ fn nobody_may_take_half_of_the_clients_by_so_reuseport() {
 
     let dir = free_dir();
     let (master, _) = reporting(listen_on(&["tcp://127.0.0.1:0", "tcp://:0", "udp://127.0.0.1:0", "udp4://:0"]), &dir);
-    let notes = master.wait_notes("listening on ", 4, SOON);
+    let notes = master.wait_notes(phrase::LISTENING, 4, SOON);
     for (note, kind) in notes.iter().zip([SockType::Stream, SockType::Stream, SockType::Datagram, SockType::Datagram]) {
         let port = port(note.split(' ').nth(3).expect("a URI"));
         for reuse_address in [false, true] {
@@ -782,7 +784,7 @@ fn a_socket_of_a_socket_unit_blocks_again_in_the_end() {
     master.wait_output("ready", SOON);
     assert!(is_nonblocking());
     master.signal(Signal::SIGTERM);
-    master.wait_note("told to stop", SOON);
+    master.wait_note(phrase::STOP_SENT, SOON);
     assert!(is_nonblocking(), "a worker that drains still has it");
     assert_eq!(master.stop(Signal::SIGINT), exited(0));
     assert!(!is_nonblocking());

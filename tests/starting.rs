@@ -28,7 +28,7 @@ use socketmaster::worker::launch::{Directory, LaunchSpec, Progress, Start, Start
 
 use crate::harness::{
     FreeDir, Inherited, Master, SOON, Setup, assert_ended_at_term, binary, children_of, eventually, exited, fixture, free_dir,
-    make_program, only_child, send, skip, state_of,
+    make_program, only_child, phrase, send, skip, state_of,
 };
 
 /// No other process of the tests has this uid.
@@ -357,8 +357,7 @@ fn each_worker_and_who_comes_after_the_master_find_the_streams_as_blocking_as_th
             })
             .spawn();
         let expect = |generation: u32| {
-            let note = master.wait_note(&format!("generation {generation}: started, pid "), SOON);
-            let report = Inherited::wait(&reports.join(note.rsplit(' ').next().expect("a pid")));
+            let report = Inherited::wait(&reports.join(master.started_pid(generation).to_string()));
             for fd in [0, 1] {
                 let flag = format!("nonblock={}", u8::from(found_nonblocking));
                 assert!(report.fds()[&fd].contains(&flag), "generation {generation}, {fd}: {}", report.fds()[&fd]);
@@ -560,7 +559,7 @@ fn while_the_execution_of_a_new_worker_hangs_the_master_answers_and_a_stop_ends_
     let dir = for_everybody();
     let setup = Setup::new().arg("-start=0").arg(format!("-control={}", dir.join("control").display()));
     let mut master = setup.program(dir.join("worker"), ["signals"]).spawn();
-    master.wait_note("generation 1: current", SOON);
+    master.wait_current(1);
     master.wait_output("ready", SOON);
     let old = only_child(master.pid());
     // Another file: the one that runs is open already.
@@ -570,7 +569,7 @@ fn while_the_execution_of_a_new_worker_hangs_the_master_answers_and_a_stop_ends_
     eventually("the new worker waits", SOON, || lease.somebody_waits());
     let new = children_of(master.pid()).into_iter().find(|child| *child != old).expect("it was started");
     answers(&dir);
-    assert!(!master.notes().iter().any(|note| note.contains("generation 2: current")), "it is not executed yet");
+    assert!(!master.has_note(&phrase::current(2)), "it is not executed yet");
     master.stop(SIGTERM);
     assert_eq!(state_of(new), None);
 }
@@ -600,7 +599,7 @@ fn a_signal_to_the_master_s_group_does_not_end_a_worker_that_is_just_being_start
         command.process_group(0);
     });
     let mut master = setup.spawn();
-    master.wait_note("generation 1: current", 3 * SOON);
+    master.wait_note(&phrase::current(1), 3 * SOON);
     master.wait_output("ready", SOON);
     let old = only_child(master.pid());
     master.signal(SIGHUP);
@@ -610,10 +609,10 @@ fn a_signal_to_the_master_s_group_does_not_end_a_worker_that_is_just_being_start
     });
     killpg(Pid::from_raw(own as i32), SIGHUP).expect("the master's group");
     // Both were asked for: the one that was being started, and another after it.
-    master.wait_note("generation 2: current", 3 * SOON);
-    master.wait_note("generation 3: current", 3 * SOON);
+    master.wait_note(&phrase::current(2), 3 * SOON);
+    master.wait_note(&phrase::current(3), 3 * SOON);
     assert_ended_at_term(master.stop(SIGTERM));
-    assert!(!master.notes().iter().any(|note| note.contains("killed by SIGHUP")), "{:?}", master.notes());
+    assert!(!master.has_note(&phrase::killed_by("SIGHUP")), "{:?}", master.notes());
 }
 
 /// A master whose every new worker is stopped between its change of user and its execve, as a process of that user can do it.
@@ -675,13 +674,13 @@ fn while_a_new_worker_is_stopped_before_it_executes_the_master_answers_and_a_sto
     let Some(mut master) = whose_workers_are_stopped(&dir) else { return };
     let first = stopped_child(&master, None);
     answers(&dir);
-    continued(&master, first, "generation 1: current");
+    continued(&master, first, &phrase::current(1));
     master.wait_output("ready", SOON);
 
     master.signal(SIGHUP);
     let second = stopped_child(&master, Some(first));
     answers(&dir);
-    assert!(!master.notes().iter().any(|note| note.contains("generation 2: current")), "it is not executed yet");
+    assert!(!master.has_note(&phrase::current(2)), "it is not executed yet");
     master.stop(SIGTERM);
     assert_eq!(state_of(second), None);
 }
@@ -691,10 +690,10 @@ fn a_worker_that_is_continued_after_it_was_stopped_before_it_executes_is_as_good
     let dir = for_everybody();
     let Some(mut master) = whose_workers_are_stopped(&dir) else { return };
     let first = stopped_child(&master, None);
-    continued(&master, first, "generation 1: current");
+    continued(&master, first, &phrase::current(1));
     master.wait_output("ready", SOON);
     master.signal(SIGHUP);
     let second = stopped_child(&master, Some(first));
-    continued(&master, second, "generation 2: current");
+    continued(&master, second, &phrase::current(2));
     assert_ended_at_term(master.stop(SIGTERM));
 }

@@ -13,7 +13,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::harness::{FreeDir, Master, SOON, Setup, eventually, exited, fixture, free_dir, killed, open_fds, skip};
+use crate::harness::{FreeDir, Master, SOON, Setup, eventually, exited, fixture, free_dir, killed, open_fds, phrase, skip};
 
 const CAME_BACK: &str = "had disappeared; it leads to the same socket again";
 
@@ -152,7 +152,7 @@ fn while_it_stops_a_path_is_not_put_back() {
         listen_on(&path, "").arg("-start=0").program(fixture("worker"), ["ignore", "TERM", "signals", "--until", "INT"]).spawn();
     master.wait_output("ready", SOON);
     master.signal(Signal::SIGTERM);
-    master.wait_note("told to stop", SOON);
+    master.wait_note(phrase::STOP_SENT, SOON);
     fs::remove_file(&path).expect("it is there");
     assert_eq!(master.stop(Signal::SIGINT), exited(0));
     assert_eq!(said(&master).iter().filter(|line| line.contains("disappeared")).count(), 0);

@@ -1,6 +1,6 @@
 //! `systemctl reload`: it ends when the new generation serves, fails when that does not, and no client notices.
 
-use crate::harness::{SOON, eventually};
+use crate::harness::{SOON, eventually, phrase};
 use crate::machine::{Machine, Release, With};
 
 const RELOADS: u32 = 10;
@@ -41,7 +41,7 @@ fn a_reload_with_a_broken_program_fails_and_touches_nothing() {
             assert_eq!(machine.workers("app"), workers, "a program that {what}");
             assert_eq!(machine.show("app", "ActiveState"), "active", "a program that {what}");
             let status = machine.show("app", "StatusText");
-            assert!(is_served_by(&status, 1) && status.contains("reload failed"), "{status}");
+            assert!(is_served_by(&status, 1) && status.contains(phrase::RELOAD_FAILED), "{status}");
         }
         // A good one goes in again.
         machine.ok("install --mode=755 /hello /srv/new && mv /srv/new /srv/app");
@@ -68,12 +68,12 @@ fn with_the_drop_in_for_notify_reload_systemd_waits_for_the_new_generation() {
     // What the drop-in warns of: the protocol knows no failure.
     machine.ok("printf '#!/bin/sh\\nexit 3\\n' >/srv/new && chmod 755 /srv/new && mv /srv/new /srv/app");
     machine.ok("systemctl reload socketmaster@app");
-    assert!(machine.show("app", "StatusText").contains("reload failed"));
+    assert!(machine.show("app", "StatusText").contains(phrase::RELOAD_FAILED));
 }
 
 /// What the unit's status says: which generation is current.
 fn is_served_by(status: &str, generation: u32) -> bool {
-    status.starts_with(&format!("generation {generation} ")) && status.contains(" serves")
+    phrase::matches(status, &phrase::serves(generation, "..."))
 }
 
 /// The negative control for those that look at the status once the reload is over.
@@ -87,7 +87,7 @@ fn while_a_reload_is_under_way_systemd_says_so() {
             other => Err(other.to_owned()),
         });
         let status = machine.show("app", "StatusText");
-        assert!(!is_served_by(&status, 2) && status.contains("generation 1 ") && status.contains(" serves"), "{status}");
+        assert!(!is_served_by(&status, 2) && phrase::matches(&status, &phrase::serves(1, "...")), "{status}");
         assert!(machine.answers());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::harness::{SOON, eventually};
+use crate::harness::{SOON, eventually, phrase};
 use crate::machine::{APP, Machine, Release, With, source};
 
 const EXAMPLES: &str = "/usr/share/doc/socketmaster/examples";
@@ -34,9 +34,7 @@ fn a_program_of_an_unprivileged_user_serves_port_80_under_hardening() {
         assert_ne!(machine.ok(&format!("nsenter --target {worker} --mount -- stat --format=%i /tmp")), machine.ok("stat --format=%i /tmp"));
         let control = machine.ok("stat --format='%a %U' /run/socketmaster/app/control");
         assert_eq!(control, "600 root");
-        assert!(
-            machine.ok("systemctl status --no-pager socketmaster@app").contains(&format!("Status: \"generation 1 (pid {worker}) serves"))
-        );
+        assert!(machine.ok("systemctl status --no-pager socketmaster@app").contains(&format!("Status: \"{}", phrase::serves(1, worker))));
     }
 }
 
@@ -148,7 +146,7 @@ fn lines_in_the_journal_have_the_pids_of_those_who_wrote_them() {
         }
         let notes = lines(master);
         // The journal knows name and pid by itself.
-        assert!(notes.contains("\"MESSAGE\":\"generation 1: current\"") && !notes.contains("socketmaster["), "{notes}");
+        assert!(notes.contains(&format!("\"MESSAGE\":\"{}\"", phrase::current(1))) && !notes.contains("socketmaster["), "{notes}");
         assert!(notes.contains("\"PRIORITY\":\"6\""), "{notes}");
         assert!(notes.contains("\"_SYSTEMD_UNIT\":\"socketmaster@speaker.service\""), "{notes}");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::engine::{Container, Image, docker, programs};
 use crate::harness::load::{Load, Target};
-use crate::harness::{SOON, Setup, descendants, eventually, exited, free_dir};
+use crate::harness::{SOON, Setup, descendants, eventually, exited, free_dir, phrase};
 
 /// Without network it is always: see [`Image::run`].
 const NO_RIGHTS: &str = "--read-only --cap-drop=ALL --user=65534:65534 --security-opt=no-new-privileges";
@@ -20,15 +20,15 @@ fn status(pid: u32) -> String {
 fn roll_over(container: &Container) {
     for generation in 2..=4 {
         container.signal("HUP");
-        container.wait_note(&format!("generation {generation}: current"), SOON);
-        container.wait_notes(&format!("generation {}: pid ", generation - 1), 2, SOON);
+        container.wait_current(generation);
+        container.wait_exited(generation - 1);
     }
 }
 
 /// Hello, rolled over under load from inside.
 fn serves(image: &Arc<Image>, options: &str, arguments: &str, uri: &str) {
     let mut container = image.run(options, &format!("-listen={uri} -start=20 {arguments} -- /hello"));
-    container.wait_note("generation 1: current", SOON);
+    container.wait_current(1);
     let load = container.load(uri);
     roll_over(&container);
     load.assert_no_failure();
@@ -85,7 +85,7 @@ fn it_works_without_proc() {
     for arguments in ["", "-prefix"] {
         let mut container = image.run_after(script, options, &format!("-start=20 {arguments} -- /hello"));
         container.wait_output("left of proc: .", SOON);
-        container.wait_note("generation 1: current", SOON);
+        container.wait_current(1);
         let address = docker(["port", container.name(), "8080"]);
         let target = Target::from_uri(&format!("tcp://{address}")).expect("a loopback address");
         let load = Load { rate: Some(200.0), ..Load::new(target) }.start();
@@ -109,8 +109,8 @@ fn a_program_that_the_memory_limit_kills_is_reported_as_137() {
     let Some(image) = programs() else { return };
     let mut container = image.run(LITTLE_MEMORY, &format!("-listen=none -- {EATER}"));
     assert_eq!(container.wait_exit(SOON), exited(137));
-    container.wait_note("killed by SIGKILL", SOON);
-    container.wait_note("ended with status 137", SOON);
+    container.wait_note(&phrase::killed_by("SIGKILL"), SOON);
+    container.wait_note(&phrase::ended_with(137), SOON);
     eventually("the engine has noticed, too", SOON, || container.inspect("{{.State.OOMKilled}}") == "true");
 }
 
@@ -120,12 +120,12 @@ fn a_copy_that_the_memory_limit_kills_is_a_failed_reload() {
     let script = format!(r#"[ "$SERVER_STARTER_GENERATION" = 1 ] && exec /hello; exec {EATER}"#);
     let options = format!("{LITTLE_MEMORY} --entrypoint=/socketmaster");
     let mut container = image.start(Setup::new(), &options, &["-start=60000", "--", "/busybox", "sh", "-c", &script]);
-    container.wait_note("generation 1: current", SOON);
+    container.wait_current(1);
     let load = container.load("tcp://127.0.0.1:8080");
     for generation in 2..=4 {
         container.signal("HUP");
-        let failed = container.wait_note(&format!("reload failed: generation {generation}: "), SOON);
-        assert!(failed.contains("killed by SIGKILL") && failed.ends_with("generation 1 stays"), "{failed}");
+        let failed = container.reload_failed(generation);
+        assert!(failed.contains(&phrase::killed_by("SIGKILL")) && failed.ends_with(&phrase::keeps_running(1)), "{failed}");
     }
     assert_eq!(load.assert_no_failure(), 1, "one generation has answered");
     assert_eq!(container.stop(20), exited(0));
@@ -153,7 +153,7 @@ fn the_log_has_notes_and_lines_whoever_the_user_is() {
         assert_eq!(count(of_stdout, &format!("{tag}spoken")), 1, "{options} {arguments}");
         assert_eq!(count(&err, &format!("{tag}written")), 1, "{options} {arguments}");
         assert_eq!(count(of_stdout, "xxx"), LINES, "{options} {arguments}");
-        assert_eq!(count(&err, "socketmaster[1]: ended with status 0"), 1, "{options} {arguments}");
+        assert_eq!(count(&err, &format!("socketmaster[1]: {}", phrase::ended_with(0))), 1, "{options} {arguments}");
     }
 }
 
@@ -161,7 +161,7 @@ fn the_log_has_notes_and_lines_whoever_the_user_is() {
 fn a_restart_after_a_kill_replaces_the_socket_that_was_left_behind() {
     let Some(image) = programs() else { return };
     let mut container = image.run("", "-listen=unix:///hello.sock -start=0 -- /hello");
-    container.wait_note("generation 1: current", SOON);
+    container.wait_current(1);
     container.signal("KILL");
     assert_eq!(container.wait_exit(SOON), exited(137));
     docker(["start", container.name()]);

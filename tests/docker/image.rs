@@ -124,14 +124,14 @@ fn serves_and_tells_its_health(dockerfile: &str) -> Option<Arc<Image>> {
     let dockerfile = dockerfile.replace("--from=socketmaster ", &format!("--from={under_test} "));
     let image = Arc::new(Image::build(&dockerfile, &[("app", &fixture("hello"))]));
     let mut container = image.run(&format!("{HARDENED} {CHECKED_OFTEN}"), "");
-    container.wait_note("generation 1: current", SOON);
+    container.wait_current(1);
     let health = |container: &Container| container.inspect("{{if .State.Health}}{{.State.Health.Status}}{{end}}");
     let is = |container: &Container, wanted: &str| if health(container) == wanted { Ok(()) } else { Err(health(container)) };
     eventually("a healthy container", SOON, || is(&container, "healthy"));
     let status = fs::read_to_string(format!("/proc/{}/status", container.pid())).expect("it runs");
     assert!(!status.contains("Uid:\t0\t"), "{status}");
     container.signal("HUP");
-    container.wait_note("generation 2: started", SOON);
+    container.started_pid(2);
     assert_eq!(container.stop(20), exited(0));
 
     // The socket is open, and nobody accepts.

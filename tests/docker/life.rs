@@ -10,7 +10,7 @@ fn pid_1_is_socketmaster() {
     let Some(image) = programs() else { return };
     let container = image.run("", "-listen=none -- /worker sleep");
     container.wait_output("ready", SOON);
-    let started = container.wait_note("generation 1: started", SOON);
+    let started = container.wait_note(&phrase::started(1), SOON);
     assert!(started.starts_with("socketmaster[1]: "), "{started}");
     let status = fs::read_to_string(format!("/proc/{}/status", container.pid())).expect("it runs");
     assert!(status.starts_with("Name:\tsocketmaster\n"), "{status}");
@@ -49,7 +49,7 @@ fn docker_stop_ends_it_with_the_program_s_own_status() {
         ("--stop-signal=SIGRTMIN+3", "-listen=none -signal=37:stop -- /worker signals exit 8", 8),
     ] {
         let mut container = image.run(options, arguments);
-        container.wait_note("generation 1: current", SOON);
+        container.wait_current(1);
         if arguments.contains("/worker") {
             container.wait_output("ready", SOON);
         }
@@ -129,7 +129,7 @@ fn below_a_pid_1_that_does_not_reap_the_same_look_finds_the_zombies() {
 fn docker_exec_runs_beside_it_and_neither_notices() {
     let Some(image) = programs() else { return };
     let mut container = image.run("", "-start=0 -- /hello");
-    container.wait_note("generation 1: current", SOON);
+    container.wait_current(1);
     let version = container.exec("/socketmaster -version");
     assert!(String::from_utf8_lossy(&version.stdout).contains(env!("CARGO_PKG_VERSION")), "{version:?}");
     for (words, status) in [

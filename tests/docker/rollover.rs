@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::engine::{Container, Image, docker, programs};
 use crate::harness::load::{Load, Target};
-use crate::harness::{SOON, eventually, exited, free_dir, make_program};
+use crate::harness::{SOON, eventually, exited, free_dir, make_program, phrase};
 
 const ROLLOVERS: u32 = 20;
 
 fn serving(image: &Arc<Image>, options: &str) -> Container {
     let container = image.run(options, "-start=20 -- /hello");
-    container.wait_note("generation 1: current", SOON);
+    container.wait_current(1);
     container
 }
 
@@ -21,8 +21,8 @@ fn serving(image: &Arc<Image>, options: &str) -> Container {
 fn roll_over(container: &Container) {
     for generation in 2..=ROLLOVERS + 1 {
         container.signal("HUP");
-        container.wait_note(&format!("generation {generation}: current"), SOON);
-        container.wait_notes(&format!("generation {}: pid ", generation - 1), 2, SOON);
+        container.wait_current(generation);
+        container.wait_exited(generation - 1);
     }
 }
 
@@ -82,9 +82,9 @@ fn a_reload_finds_the_new_release_below_a_mounted_directory() {
 fn docker_exec_asks_for_a_reload_and_hears_how_it_went() {
     let Some(image) = programs() else { return };
     let container = image.run("--read-only --cap-drop=ALL --user=65534:65534", "-control=@app -start=20 -- /hello");
-    container.wait_note("generation 1: current", SOON);
+    container.wait_current(1);
     let reload = container.exec("/socketmaster -control=@app -s reload");
-    assert!(String::from_utf8_lossy(&reload.stdout).starts_with("generation 2 serves after 0.0"), "{reload:?}");
+    assert!(phrase::matches(&String::from_utf8_lossy(&reload.stdout), &phrase::reloaded(2)), "{reload:?}");
     assert_eq!(reload.status, exited(0));
     let nobody = container.exec("/socketmaster -control=@other -s reload");
     assert_eq!(nobody.status, exited(1));

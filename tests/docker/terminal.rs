@@ -2,7 +2,7 @@
 
 use crate::engine::{Container, programs, words};
 use crate::harness::pty::Pty;
-use crate::harness::{SOON, Setup, children_of, descendants, eventually, exited, state_of};
+use crate::harness::{SOON, Setup, children_of, descendants, eventually, exited, phrase, state_of};
 
 const CTRL_C: &[u8] = b"\x03";
 const CTRL_BACKSLASH: &[u8] = b"\x1c";
@@ -43,9 +43,9 @@ fn after_a_reload_what_is_typed_reaches_the_new_generation() {
     let Some((mut container, mut pty)) = on_a_terminal("-start=0 -- /worker signals exit 5") else { return };
     container.wait_output("ready", SOON);
     container.signal("HUP");
-    container.wait_output("generation 1: pid", SOON);
+    container.wait_output(phrase::STOP_SENT, SOON);
     container.wait_outputs("ready", 2, SOON);
-    container.wait_output("exited with status 5", SOON);
+    container.wait_output(&phrase::exited_with(5), SOON);
     pty.press(CTRL_C);
     container.wait_output("signal 2", SOON);
     assert_eq!(container.stop(20), exited(5));
@@ -57,7 +57,7 @@ fn a_program_suspended_by_ctrl_z_is_continued() {
     container.wait_output("ready", SOON);
     let worker = descendants(container.pid())[0];
     pty.press(CTRL_Z);
-    container.wait_output("was suspended and no shell could continue it: continued", SOON);
+    container.wait_output(phrase::CONTINUED, SOON);
     eventually("it goes on", SOON, || state_of(worker) == Some('S'));
     pty.press(CTRL_C);
     assert_eq!(container.wait_exit(SOON), exited(130));

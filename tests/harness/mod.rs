@@ -4,13 +4,14 @@
 pub mod basics;
 pub mod load;
 pub mod manager;
+pub mod phrase;
 pub mod pre_exec;
 pub mod pty;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Display};
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
@@ -451,17 +452,56 @@ impl Master {
         children_of(self.pid)
     }
 
-    /// Waits for a line of the master's own notes that holds `text`, from its start on.
+    /// Waits until this generation is the current one.
     #[track_caller]
-    pub fn wait_note(&self, text: &str, deadline: Duration) -> String {
-        self.wait_notes(text, 1, deadline).remove(0)
+    pub fn wait_current(&self, generation: impl Display) {
+        self.wait_note(&phrase::current(generation), SOON);
     }
 
-    /// Waits for `count` such notes.
+    /// Waits until the program of this generation runs, and gives its pid.
     #[track_caller]
-    pub fn wait_notes(&self, text: &str, count: usize, deadline: Duration) -> Vec<String> {
-        let wanted = |line: &Line| line.is_note() && line.text().contains(text);
-        self.wait_lines(&format!("{count} note(s) with {text:?}"), wanted, count, deadline)
+    pub fn started_pid(&self, generation: impl Display) -> u32 {
+        phrase::pid_in(&self.wait_note(&phrase::started(generation), SOON))
+    }
+
+    /// Waits until the stop signal was sent to this generation, and gives the log line.
+    #[track_caller]
+    pub fn wait_stop_sent(&self, generation: impl Display) -> String {
+        self.wait_note(&phrase::stop_sent(generation), SOON)
+    }
+
+    /// Waits until a process of this generation has exited, and gives the log line.
+    #[track_caller]
+    pub fn wait_exited(&self, generation: impl Display) -> String {
+        self.wait_note(&phrase::exited(generation), SOON)
+    }
+
+    /// Waits until the reload that started this generation has failed, and gives the log line.
+    #[track_caller]
+    pub fn reload_failed(&self, generation: impl Display) -> String {
+        self.wait_note(&phrase::reload_failed(generation), SOON)
+    }
+
+    /// Waits for a log line of the master's own that matches `pattern`, and gives it. See [`phrase`].
+    #[track_caller]
+    pub fn wait_note(&self, pattern: &str, deadline: Duration) -> String {
+        self.wait_notes(pattern, 1, deadline).remove(0)
+    }
+
+    /// Waits for `count` such lines.
+    #[track_caller]
+    pub fn wait_notes(&self, pattern: &str, count: usize, deadline: Duration) -> Vec<String> {
+        let wanted = |line: &Line| line.is_note() && phrase::matches(&line.text(), pattern);
+        self.wait_lines(&format!("{count} note(s) with {pattern:?}"), wanted, count, deadline)
+    }
+
+    /// How many of the master's log lines so far match `pattern`.
+    pub fn count_notes(&self, pattern: &str) -> usize {
+        self.notes().iter().filter(|note| phrase::matches(note, pattern)).count()
+    }
+
+    pub fn has_note(&self, pattern: &str) -> bool {
+        self.count_notes(pattern) > 0
     }
 
     /// Waits for a line that is no note, on stdout or stderr, that holds `text`: what a worker says.
@@ -506,8 +546,8 @@ impl Master {
     /// The URI of the first listener as it is really bound.
     #[track_caller]
     pub fn uri(&self) -> String {
-        let note = self.wait_note("listening on ", SOON);
-        let (_, rest) = note.split_once("listening on ").expect("it was waited for");
+        let note = self.wait_note(phrase::LISTENING, SOON);
+        let (_, rest) = note.split_once(phrase::LISTENING).expect("it was waited for");
         rest.split(' ').next().unwrap_or(rest).to_owned()
     }
 
