@@ -20,7 +20,9 @@ LINK          = $(if $(filter x86_64-%-musl aarch64-%-musl,$(TARGET)),-Clink-arg
 TARGETS       ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf
 WORKFLOW_TOOLS = check-jsonschema==0.39.0 zizmor==1.32.0
 CYCLONEDX      = 0.5.9
-DEB_TARGETS    = x86_64-unknown-linux-musl aarch64-unknown-linux-musl arm-unknown-linux-musleabihf
+# Debian has three packages. The one for armhf holds the ARMv6 binary: Raspbian calls ARMv6 armhf as well.
+ALL_DEB_TARGETS = x86_64-unknown-linux-musl aarch64-unknown-linux-musl arm-unknown-linux-musleabihf
+DEB_TARGETS    ?= $(patsubst armv7-%,arm-%,$(MUSL))
 
 # As Docker names them. Static programs only: nothing else is in the image.
 IMAGE         ?= socketmaster
@@ -113,12 +115,28 @@ bench: build ## what it costs, beside bare system calls and its peers; ROWS=star
 	$(CARGO) build --release --locked --target $(TARGET) -p xtask
 	$(OUT)/xtask bench $(BINARY) $(if $(ROWS),--rows=$(ROWS)) $(if $(QUICK),--quick)
 
+.PHONY: fmt
+fmt: ## formats the source
+	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+
+# Clippy is a `cargo check` that says more. The tests are those that start no process, without the walk over the states of
+# the supervisor, which takes minutes.
+.PHONY: check
+check: ## formatting, clippy and the fast tests, in seconds: before each commit
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --quiet --locked --lib -- --skip every_order --skip every_promise
+	$(CARGO) test --quiet --locked --test main -- architecture::
+	$(CARGO) test --quiet --locked -p xtask --test main -- pages::
+
 .PHONY: lint
-lint: ## formatting, clippy with warnings as errors, dependencies, generated pages
+lint: ## formatting, clippy and rustdoc with warnings as errors, dependencies, generated pages
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --test docker --test deb -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --locked --workspace --no-deps --document-private-items
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) run --quiet --locked -p xtask -- pages
 	git diff --exit-code README.md docs
@@ -159,13 +177,26 @@ check-reproducible: ## builds twice from clones in different directories and com
 	scripts/check-reproducible $(TARGETS)
 
 .PHONY: deb
-deb: ## Debian packages of the binaries in dist/: amd64, arm64 and armhf, the last of them ARMv6
+deb: $(DEB_TARGETS:%=dist/socketmaster-$(VERSION)-%) ## the Debian package for this machine, in dist/; DEB_TARGETS="..." for others
 	scripts/deb $(DEB_TARGETS)
-	ls -l dist/*.deb
+	ls -l $(DEB_FILES)
+
+.PHONY: debs
+debs: ## the Debian packages for amd64, arm64 and armhf; the first build takes minutes
+	$(MAKE) deb DEB_TARGETS="$(ALL_DEB_TARGETS)"
+
+DEB_x86_64-unknown-linux-musl    = amd64
+DEB_aarch64-unknown-linux-musl   = arm64
+DEB_arm-unknown-linux-musleabihf = armhf
+DEB_FILES = $(foreach target,$(DEB_TARGETS),dist/socketmaster_$(VERSION)_$(DEB_$(target)).deb)
+
+# Made only if it is missing or older than what goes into it. `make dist` leaves this question to cargo.
+dist/socketmaster-$(VERSION)-%: Cargo.toml Cargo.lock .cargo/config.toml scripts/dist scripts/unwind.ld $(shell find src -name '*.rs')
+	scripts/dist $*
 
 # More threads than processors, since the tests wait for machines that boot.
 .PHONY: test-deb
-test-deb: deb ## the packages on Debian 12 and 13 with systemd; needs root, docker, debootstrap, lintian, and the binaries in dist/
+test-deb: std debs ## the packages on Debian 12 and 13 with systemd; needs root, docker, debootstrap and lintian
 	$(CARGO) build --locked --target $(TARGET) --example worker --example hello --example client
 	SOCKETMASTER_PACKAGES=$(CURDIR)/dist $(CARGO) test --locked --target $(TARGET) --test deb -- --test-threads=4
 	scripts/test-arm package

@@ -4,7 +4,7 @@
 //! It waits for what it can see, with deadlines: for answers of the new generation, and for the old process to be gone.
 
 // The demonstration needs less of it than the tests do.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "several crates share it, and each uses a part")]
 #[path = "../tests/harness/load.rs"]
 mod load;
 

@@ -4,7 +4,7 @@
 //! Nothing may fail: no request, no outcome of a reload, and nothing may be left behind. One line tells.
 
 // It needs less of it than the tests do.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "several crates share it, and each uses a part")]
 #[path = "../tests/harness/load.rs"]
 mod load;
 

@@ -4,10 +4,9 @@
 //! With a C `main`, not Rust's: what std does before its own would ignore SIGPIPE for every worker, and signals that come
 //! meanwhile would be lost.
 #![no_main]
-#![deny(unsafe_code)]
 
 #[cfg(target_env = "musl")]
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "it stands in for symbols of the unwinder")]
 #[path = "sys/unwind.rs"]
 mod unwind;
 
@@ -33,7 +32,7 @@ static ALLOCATOR: Allocator = Allocator;
 /// # Safety
 /// For the C runtime alone to call.
 // SAFETY: no other symbol is called `main`.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the C runtime calls it by this name")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let found = signal::block_all();

@@ -1,13 +1,15 @@
 //! The integration tests: one crate, one room a subject. They test the binary named by SOCKETMASTER, which `make test`
 //! sets to the static one that ships; without it, the one cargo has just built.
 
+#![allow(unsafe_code, reason = "the harness prepares what a child finds between fork(2) and execve(2)")]
+
 mod architecture;
 mod bad_input;
 mod config;
 mod control;
 mod faults_of_the_original;
 mod handover;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "several crates share it, and each uses a part")]
 mod harness;
 mod init;
 mod life;

@@ -38,7 +38,7 @@ pub struct Log {
     stderr: NonblockingStderr,
     syslog: Option<Syslog>,
     options: LogOptions,
-    /// "socketmaster[PID]: ", before each note on standard error; syslog has it in its header.
+    /// `socketmaster[PID]: `, before each note on standard error; syslog has it in its header.
     tag: String,
     line_tag: LineTag,
     /// Lines with their ends. For syslog each begins with a byte that is its level, see `mark`.
@@ -68,7 +68,7 @@ struct LineTag {
 }
 
 impl LineTag {
-    /// For a mark and "[2147483647]+ ".
+    /// For a mark and `[2147483647]+ `.
     const ROOM: usize = 16;
 
     /// Adds `[pid] `, or `[pid]+ ` where the line goes on from a cut.

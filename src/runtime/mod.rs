@@ -1,6 +1,6 @@
 //! The master as it runs: one thread, one loop, one place that waits.
 //!
-//! `boot` does everything that may fail and makes a [`Running`]. None of its methods returns an error: from then on a
+//! `boot` does everything that may fail and makes a `Running`. None of its methods returns an error: from then on a
 //! failure is an event or a log line. `sources` waits, `perform` does what the supervisor wants done, `reload` reads the
 //! configuration again.
 

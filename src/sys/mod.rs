@@ -1,6 +1,6 @@
 //! The thin layer over the kernel, named after the manual pages it wraps. Unsafe code lives here and nowhere else
 //! (main.rs has the entry point); nothing here decides anything.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "system calls are made here and nowhere else")]
 
 pub mod argv;
 pub mod clock;

@@ -41,8 +41,7 @@ pub fn process_shortage(errno: i32) -> Option<String> {
 /// `None` where there is no limit.
 fn soft_limit(resource: Resource) -> Option<u64> {
     let (soft, _) = getrlimit(resource).ok()?;
-    // The width of the number depends on the libc.
-    #[allow(clippy::useless_conversion)]
+    #[allow(clippy::useless_conversion, reason = "the width of the number depends on the libc")]
     (soft != RLIM_INFINITY).then(|| u64::from(soft))
 }
 

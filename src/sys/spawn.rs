@@ -233,6 +233,7 @@ impl Child<'_> {
         if let Some((out, err)) = plan.output {
             // SAFETY: system calls on plain numbers; the copies are not close-on-exec.
             checked(Step::Output, unsafe { libc::dup2(out.as_raw_fd(), libc::STDOUT_FILENO) })?;
+            // SAFETY: as above.
             checked(Step::Output, unsafe { libc::dup2(err.as_raw_fd(), libc::STDERR_FILENO) })?;
         }
         self.map_descriptors()?;

@@ -4,6 +4,8 @@
 //! starts a driver, which does to PID 1 what an administrator would, looks at what comes of it, and says so on the
 //! console. There is nothing else in that machine: no shell, no /proc until the driver mounts it.
 
+#![allow(unsafe_code, reason = "it brings up the loopback interface by bare system calls")]
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

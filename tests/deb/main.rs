@@ -2,10 +2,12 @@
 //! this machine. `make test-deb` runs them, on the packages that `make deb` has made. What they start and build has names
 //! of its own and goes away with them.
 
-#[allow(dead_code)]
+#![allow(unsafe_code, reason = "the harness prepares what a child finds between fork(2) and execve(2)")]
+
+#[allow(dead_code, reason = "several crates share it, and each uses a part")]
 #[path = "../docker/engine.rs"]
 mod engine;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "several crates share it, and each uses a part")]
 #[path = "../harness/mod.rs"]
 mod harness;
 mod install;

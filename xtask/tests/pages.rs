@@ -97,19 +97,44 @@ fn every_option_that_the_manual_page_shows_exists() {
     assert!(shown.contains(&"stop-signal"), "the search finds nothing: {shown:?}");
 }
 
+// ---- the version, which stands in Cargo.toml
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[test]
-fn the_manual_page_has_the_day_and_version_of_the_changelog() {
-    let changelog = include_str!("../../debian/changelog");
-    let version = socketmaster::config::help::version();
-    let version = format!("socketmaster ({})", version.trim_end().strip_prefix("socketmaster ").expect("a name and a version"));
-    assert!(changelog.starts_with(&version), "{version} is not the first entry");
-    let signature = changelog.lines().find(|line| line.starts_with(" -- ")).expect("a signature");
-    // "Sun, 22 Nov 2026 12:00:00 +0000"
-    let (_, date) = signature.split_once("  ").and_then(|(_, date)| date.split_once(", ")).expect("a date");
-    let [day, month, year] = date.split(' ').take(3).collect::<Vec<_>>().try_into().expect("day, month, year");
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = 1 + months.iter().position(|name| *name == month).expect("a month");
-    assert_eq!(RELEASED, format!("{year}-{month:02}-{day:0>2}"));
+fn both_changelogs_begin_with_the_version_of_cargo_toml() {
+    let debian = include_str!("../../debian/changelog");
+    assert!(debian.starts_with(&format!("socketmaster ({VERSION}) ")), "debian/changelog begins with another version than {VERSION}");
+    let newest = include_str!("../../CHANGELOG.md").lines().find(|line| line.starts_with("## ")).expect("an entry");
+    let dates = ["unreleased", RELEASED.as_str()];
+    assert!(dates.iter().any(|date| newest == format!("## [{VERSION}] - {date}")), "CHANGELOG.md begins with {newest}");
+}
+
+#[test]
+fn the_manual_page_has_the_version_and_the_day_of_the_changelog() {
+    let title = format!(".TH SOCKETMASTER 1 {} \"socketmaster {VERSION}\" \"User Commands\"", *RELEASED);
+    assert!(manual_page().lines().any(|line| line == title), "docs/socketmaster.1 has no line {title}");
+}
+
+/// Versions behind the name of the program, as in `socketmaster_1.2.3_amd64.deb` and `socketmaster 1.2.3, pid 7`.
+fn versions_shown(text: &str) -> Vec<&str> {
+    let behind_name = text.split("socketmaster").skip(1).filter_map(|rest| rest.strip_prefix(['_', '-', ' ', ':']));
+    let numbers = behind_name.map(|rest| rest.split(|char: char| !char.is_ascii_digit() && char != '.').next().unwrap_or_default());
+    numbers.map(|number| number.trim_end_matches('.')).filter(|number| number.matches('.').count() == 2).collect()
+}
+
+/// The changelog speaks of every version, and a decision of the one that it was made for.
+#[test]
+fn pages_show_no_version_but_this_one() {
+    let mut pages = vec![in_repository("README.md"), in_repository("debian/README.Debian")];
+    let docs = fs::read_dir(in_repository("docs")).expect("docs is there").map(|entry| entry.expect("an entry").path());
+    pages.extend(docs.filter(|path| path.is_file()));
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a page is text");
+        let others: Vec<&str> = versions_shown(&text).into_iter().filter(|version| *version != VERSION).collect();
+        assert_eq!(others, [""; 0], "{}", page.display());
+    }
+    assert_eq!(versions_shown("socketmaster_1.2.3_amd64.deb, socketmaster 4.5.6, socketmaster -s"), ["1.2.3", "4.5.6"]);
 }
 
 fn manual_page() -> String {

@@ -1,5 +1,7 @@
 //! A program under measurement: started as PID 1 of a namespace of its own, so that all below it ends with it.
 
+#![allow(unsafe_code, reason = "it starts what it measures by bare system calls")]
+
 use std::ffi::{CString, c_char, c_int};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

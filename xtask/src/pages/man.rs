@@ -26,7 +26,7 @@ use Part::{Example, Is, On, Says};
 /// The page as it is committed.
 pub fn page() -> String {
     let source = version();
-    let mut page = Roff::new("SOCKETMASTER", 1, RELEASED, source.trim_end(), "User Commands");
+    let mut page = Roff::new("SOCKETMASTER", 1, &RELEASED, source.trim_end(), "User Commands");
     page.comment("Written by `make pages` from the tables in the source.");
     page.section("NAME");
     page.line("socketmaster \\- keeps listening sockets open across restarts of a program");
