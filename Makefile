@@ -190,7 +190,7 @@ DEB_aarch64-unknown-linux-musl   = arm64
 DEB_arm-unknown-linux-musleabihf = armhf
 DEB_FILES = $(foreach target,$(DEB_TARGETS),dist/socketmaster_$(VERSION)_$(DEB_$(target)).deb)
 
-# Made only if it is missing or older than what goes into it. `make dist` leaves this question to cargo.
+# Built only if it is missing or older than its sources.
 dist/socketmaster-$(VERSION)-%: Cargo.toml Cargo.lock .cargo/config.toml scripts/dist scripts/unwind.ld $(shell find src -name '*.rs')
 	scripts/dist $*
 
