@@ -139,10 +139,10 @@ lint: ## formatting, clippy and rustdoc with warnings as errors, dependencies, g
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --locked --workspace --no-deps --document-private-items
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) run --quiet --locked -p xtask -- pages
-	git diff --exit-code README.md docs
+	git diff --exit-code docs
 
 .PHONY: pages
-pages: ## writes the manual page, the completions and the generated parts of the README anew
+pages: ## writes the generated parts of the manual page and of docs/, and the completions
 	$(CARGO) run --quiet --locked -p xtask -- pages
 
 .PHONY: dist

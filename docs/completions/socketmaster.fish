@@ -55,18 +55,18 @@ end
 
 function __socketmaster_listeners
     printf '%s\t%s\n' \
-        tcp:// 'TCP. Without a host one socket for IPv4 and IPv6, where the system has both' \
+        tcp:// 'TCP. Without a host, one socket for IPv4 and IPv6 where the system has both' \
         tcp4:// 'TCP over IPv4 only' \
         tcp6:// 'TCP over IPv6 only' \
-        unix:/// 'a stream socket at an absolute path, or with an abstract name' \
-        unix://@ 'a stream socket at an absolute path, or with an abstract name' \
-        udp:// 'UDP, hosts as for tcp' \
+        unix:/// 'a unix stream socket at an absolute path or with an abstract name' \
+        unix://@ 'a unix stream socket at an absolute path or with an abstract name' \
+        udp:// 'UDP, with hosts as for tcp' \
         udp4:// 'UDP over IPv4 only' \
         udp6:// 'UDP over IPv6 only' \
-        unixgram:/// 'a datagram socket at an absolute path, or with an abstract name' \
-        unixgram://@ 'a datagram socket at an absolute path, or with an abstract name' \
-        fd:// 'a socket that the master has inherited as descriptor N' \
-        systemd: 'all sockets that a socket unit of systemd offers and no other listener names, in their order and with their names; or those of that name' \
+        unixgram:/// 'a unix datagram socket at an absolute path or with an abstract name' \
+        unixgram://@ 'a unix datagram socket at an absolute path or with an abstract name' \
+        fd:// 'a socket that socketmaster has inherited as descriptor N' \
+        systemd: 'the sockets of a systemd socket unit: those of this name, or all that no other listener names, in their order and with their names' \
         none 'no socket'
 end
 

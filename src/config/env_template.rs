@@ -37,8 +37,8 @@ enum Which {
 pub const PLACEHOLDERS: &[(&str, &str)] = &[
     ("{fd} {addr} {uri}", "descriptor, address and URI of the first listener"),
     ("{host} {port}", "its address without brackets, 0.0.0.0 or :: for the wildcard, and its port"),
-    ("{fd:NAME} {addr:NAME} {uri:NAME} {host:NAME} {port:NAME}", "the same of the listener with ?name=NAME"),
-    ("{fds,}", "all descriptors, with the text after 'fds' between them"),
+    ("{fd:NAME} {addr:NAME} {uri:NAME} {host:NAME} {port:NAME}", "the same for the listener with ?name=NAME"),
+    ("{fds,}", "all descriptors, separated by the text after fds: here a comma"),
     ("{generation}", "the number of the generation"),
     ("{pid}", "the worker's pid"),
     ("{{ }}", "a brace itself"),

@@ -15,35 +15,39 @@ Usage: socketmaster [options] -command=PATH [-- ARG...]
        socketmaster -control=ADDR -s=VERB [-json]
 ";
 
-pub const SUMMARY: &str = "Opens the listening sockets, keeps them open, and hands them to the program as descriptors 3, 4 and so on. \
-     At SIGHUP a new generation of the program is started beside the old one, and the old one is told to stop when the new one is ready. \
+pub const SUMMARY: &str = "socketmaster opens the listening sockets, keeps them open, and passes them to the program as descriptors 3, 4 and so on. \
+     On SIGHUP it starts a new generation of the program beside the old one, and tells the old one to stop when the new one is ready. \
      No client is refused and no connection is dropped. If the new generation fails, the old one keeps running. \
      It is a correct PID 1: it reaps orphans, forwards signals, and exits with the program's exit status.";
 
-pub const WRITING_OPTIONS: &str = "An option is written with one dash or two, its value behind = or as the next word; \
-     a switch takes a value only behind =. The first other word, or --, ends the options: the rest belongs to the program. \
-     Where an option that cannot be repeated is given twice, the last one counts.";
+pub const WRITING_OPTIONS: &str = "Write an option with one dash or two, and its value after = or as the next word; \
+     a switch takes a value only after =. The first other word, or --, ends the options, and the rest belongs to the program. \
+     Where an option that is not repeatable is given twice, the last one counts.";
 
 /// The keys of the query follow it.
-pub const WRITING_LISTENERS: &str = "An empty host or * is the wildcard, an IPv6 address stands in brackets, a port is a number, \
-     and port 0 is any free one. Addresses and localhost never ask a resolver. Paths are taken literally, up to a question mark. \
-     Behind that may stand, joined by &:";
+pub const WRITING_LISTENERS: &str = "An empty host or * is the wildcard. Write an IPv6 address in brackets and a port as a number; \
+     port 0 is any free port. Addresses and localhost are never looked up by a resolver. A path is taken literally, up to a question mark. \
+     After the question mark come options of the socket, joined by &:";
 
 pub fn writing_variables() -> String {
     format!(
-        "Where the command line does not have an option, its variable gives the value; an empty one counts as unset. \
-         For an option that may be repeated it holds words, and so does {ARGS_VARIABLE}, \
+        "A variable gives the value of an option that is not on the command line; an empty variable counts as unset. \
+         The variable of a repeatable option holds words, and so does {ARGS_VARIABLE}, \
          the program's arguments where the command line has none. White space separates words as in systemd's ExecStart=: \
-         single and double quotes keep it together, a backslash begins an escape of C, \\s is a space, and nothing is expanded. \
+         single and double quotes keep a word together, a backslash begins an escape as in C, \\s is a space, and nothing is expanded. \
          Workers do not get these variables.",
     )
 }
 
 pub const EXIT_STATUSES: &[(&str, &str)] = &[
-    ("the program's", "of the current generation's worker that ended last; 128+N where signal N ended it. -ok lists those to report as 0"),
-    ("1", "a socket, user or directory cannot be opened or looked up"),
+    (
+        "the program's",
+        "the exit status of the current generation's worker that exited last, or 128+N if signal N ended it; -ok lists statuses to report as 0",
+    ),
+    ("1", "a socket, user or directory cannot be opened or looked up, or a request of -s has failed"),
     ("2", "the command line or a variable is wrong; nothing was opened or started"),
-    ("126, 127", "the program cannot be executed, or there is none"),
+    ("126", "the program cannot be executed"),
+    ("127", "the program is not found"),
 ];
 
 pub fn version() -> String {
@@ -53,7 +57,7 @@ pub fn version() -> String {
 /// The signals and what the master does at them, one row each; the last row is all the others.
 pub fn signal_rows() -> Vec<(String, &'static str)> {
     let known = SIGNALS.iter().map(|row| {
-        let names: Vec<String> = row.signals.iter().map(|signal| signal.to_string().trim_start_matches("SIG").to_owned()).collect();
+        let names: Vec<String> = row.signals.iter().map(ToString::to_string).collect();
         (names.join(", "), row.does)
     });
     known.chain([("all others".to_owned(), OTHERS)]).collect()
@@ -69,8 +73,8 @@ pub fn screen() -> String {
         page.push_str(format!("{left:CELL$}  {right}").trim_end());
         page.push('\n');
     }
-    page.push_str("\n...: may be repeated. [...]: default. HUP reloads, TERM stops.\n");
-    page.push_str("--help and the manual page socketmaster(1) hold the whole text.\n");
+    page.push_str("\n...: repeatable. [...]: default. SIGHUP reloads, SIGTERM stops.\n");
+    page.push_str("--help prints everything, and so does the manual page socketmaster(1).\n");
     page
 }
 
@@ -107,7 +111,7 @@ pub fn everything() -> String {
     page.rows(signal_rows().into_iter().map(|(signals, does)| (signals, does.to_owned())));
     page.heading("Variables for workers");
     page.rows(PROTOCOLS.iter().map(|protocol| (protocol.name.to_owned(), protocol.variables.to_owned())));
-    page.paragraph("In the template of -env these are filled in:");
+    page.paragraph("In the template of -env, these placeholders are filled in:");
     page.rows(PLACEHOLDERS.iter().map(|(placeholder, does)| ((*placeholder).to_owned(), (*does).to_owned())));
     page.heading("Variables for socketmaster");
     page.paragraph(&writing_variables());
@@ -132,12 +136,11 @@ impl Page {
     fn option(&mut self, opt: &Opt) {
         let mut facts = Vec::new();
         facts.extend(opt.alias.map(|alias| format!("or -{alias}")));
-        facts.extend(opt.repeatable.then(|| "may be repeated".to_owned()));
-        facts.extend(opt.default.map(|default| format!("default {default}")));
+        facts.extend(opt.repeatable.then(|| "repeatable".to_owned()));
         facts.extend((opt.kind == Kind::Switch).then(|| "switch".to_owned()));
         facts.extend(opt.variable());
         self.0.push_str(&format!("  {}\n", opt.usage()));
-        self.wrapped(opt.long, 6);
+        self.wrapped(&opt.text(), 6);
         self.wrapped(&format!("({})", facts.join("; ")), 6);
         self.0.push('\n');
     }
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn everything_holds_all_tables() {
         let page = everything();
-        for word in ["unixgram:///PATH", "backlog=N", "INT, QUIT", "all others", "LISTEN_FDNAMES", "{fds,}", ARGS_VARIABLE, "126, 127"] {
+        for word in ["unixgram:///PATH", "backlog=N", "SIGINT, SIGQUIT", "all others", "LISTEN_FDNAMES", "{fds,}", ARGS_VARIABLE, "127"] {
             assert!(page.contains(word), "{word}");
         }
     }

@@ -99,7 +99,7 @@ pub const SCHEMES: &[Scheme] = &[
     Scheme {
         name: "tcp",
         forms: &["tcp://HOST:PORT"],
-        does: "TCP. Without a host one socket for IPv4 and IPv6, where the system has both",
+        does: "TCP. Without a host, one socket for IPv4 and IPv6 where the system has both",
         kind: Kind::Inet(Transport::Tcp, Family::Any),
     },
     Scheme { name: "tcp4", forms: &["tcp4://HOST:PORT"], does: "TCP over IPv4 only", kind: Kind::Inet(Transport::Tcp, Family::V4) },
@@ -107,23 +107,23 @@ pub const SCHEMES: &[Scheme] = &[
     Scheme {
         name: "unix",
         forms: &["unix:///PATH", "unix://@NAME"],
-        does: "a stream socket at an absolute path, or with an abstract name",
+        does: "a unix stream socket at an absolute path or with an abstract name",
         kind: Kind::Unix(UnixKind::Stream),
     },
-    Scheme { name: "udp", forms: &["udp://HOST:PORT"], does: "UDP, hosts as for tcp", kind: Kind::Inet(Transport::Udp, Family::Any) },
+    Scheme { name: "udp", forms: &["udp://HOST:PORT"], does: "UDP, with hosts as for tcp", kind: Kind::Inet(Transport::Udp, Family::Any) },
     Scheme { name: "udp4", forms: &["udp4://HOST:PORT"], does: "UDP over IPv4 only", kind: Kind::Inet(Transport::Udp, Family::V4) },
     Scheme { name: "udp6", forms: &["udp6://HOST:PORT"], does: "UDP over IPv6 only", kind: Kind::Inet(Transport::Udp, Family::V6) },
     Scheme {
         name: "unixgram",
         forms: &["unixgram:///PATH", "unixgram://@NAME"],
-        does: "a datagram socket at an absolute path, or with an abstract name",
+        does: "a unix datagram socket at an absolute path or with an abstract name",
         kind: Kind::Unix(UnixKind::Datagram),
     },
-    Scheme { name: "fd", forms: &["fd://N"], does: "a socket that the master has inherited as descriptor N", kind: Kind::Inherited },
+    Scheme { name: "fd", forms: &["fd://N"], does: "a socket that socketmaster has inherited as descriptor N", kind: Kind::Inherited },
     Scheme {
         name: "systemd",
         forms: &["systemd:", "systemd:NAME"],
-        does: "all sockets that a socket unit of systemd offers and no other listener names, in their order and with their names; or those of that name",
+        does: "the sockets of a systemd socket unit: those of this name, or all that no other listener names, in their order and with their names",
         kind: Kind::Activated,
     },
 ];

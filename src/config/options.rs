@@ -24,7 +24,7 @@ pub struct Opt {
     pub section: &'static str,
     /// A few words: a column of one screen.
     pub help: &'static str,
-    /// The whole truth.
+    /// Everything that there is to say but the default, where the row has one: see [`Opt::text`].
     pub long: &'static str,
     /// Reads a value into the draft; the error is the cause. Options are read in the order of the table, and the last of
     /// several values stays unless the option is repeatable.
@@ -120,8 +120,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: PROGRAM,
         help: "socket",
-        long: "A socket to open, to keep open, and to hand to the program: the first as descriptor 3, the next as 4, and so on. \
-               `none`, alone, opens no socket: socketmaster is a plain init then, and HUP is forwarded.",
+        long: "Open this socket, keep it open, and pass it to the program: the first as descriptor 3, the next as 4, and so on. \
+               `none`, alone, opens no socket: socketmaster is then a plain init and forwards SIGHUP.",
         read: |draft, text| {
             let none = text == "none";
             let listen = &mut draft.reloadable.listen;
@@ -144,9 +144,9 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: PROGRAM,
         help: "program to run",
-        long: "The program to run. A name without a slash is looked up in PATH at every start, so that a reload picks up a changed file or symlink. \
-               All words behind the options are its arguments; without `-command` the first of them is the program, \
-               as ENTRYPOINT and CMD of a Dockerfile put it together.",
+        long: "Run this program. A name without a slash is looked up in PATH at every start, so a reload picks up a changed file or symlink. \
+               The words after the options are its arguments. Without `-command` the first of these words is the program, \
+               as with ENTRYPOINT and CMD in a Dockerfile.",
         read: |draft, text| {
             draft.command = Some(values::not_empty(text)?.to_owned());
             Ok(())
@@ -162,8 +162,9 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: PROGRAM,
         help: "working directory",
-        long: "The working directory of workers, resolved anew at each start: a symlink to the current release, as Capistrano keeps one, is followed by a reload. \
-               socketmaster enters it as root, or as the user of `-user` where root may not. The default is the directory that socketmaster was started in.",
+        long: "Start workers in this directory. The path is resolved at every start, so a reload follows a symlink such as `current`. \
+               socketmaster enters the directory as root, or as the user of `-user` where root may not. \
+               The default is the directory in which socketmaster was started.",
         read: |draft, text| {
             draft.reloadable.dir = Some(values::not_empty(text)?.into());
             Ok(())
@@ -179,9 +180,9 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: PROGRAM,
         help: "user of the workers",
-        long: "Run workers as this user: `LOGIN`, `UID`, `LOGIN:GROUP` or `UID:GID`. Needs root, unless socketmaster \
-               is that user already; the sockets are opened before. A user in the passwd file gets its supplementary groups, and HOME, USER, LOGNAME and SHELL. \
-               A plain number needs no entry there: HOME is `/` then.",
+        long: "Run workers as this user: `LOGIN`, `UID`, `LOGIN:GROUP` or `UID:GID`. socketmaster must run as root or as that user, and opens the sockets before it changes the user. \
+               A user in the passwd file gets its supplementary groups and HOME, USER, LOGNAME and SHELL. \
+               A plain number needs no entry there; HOME is then `/`. The default is socketmaster's own user.",
         read: |draft, text| {
             draft.reloadable.user = Some(UserSpec::parse(values::utf8(text)?)?);
             Ok(())
@@ -214,8 +215,9 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: RELOAD,
         help: "stop signal",
-        long: "The signal that tells a worker to stop: the workers of an old generation, and all workers when socketmaster itself gets SIGTERM. \
-               A name with or without SIG, or a number. Use `QUIT` for nginx and php-fpm. A second SIGTERM is forwarded unchanged.",
+        long: "Stop workers with this signal: those of the old generation at a reload, and all workers when socketmaster receives SIGTERM. \
+               It is a name with or without SIG, or a number. Use `QUIT` for nginx, unicorn and php-fpm, `USR1` for haproxy, `INT` for lighttpd. \
+               A second SIGTERM is forwarded unchanged.",
         read: |draft, text| {
             draft.reloadable.policy.stop_signal = signal_rules::read_stop_signal(values::utf8(text)?)?;
             Ok(())
@@ -231,7 +233,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: RELOAD,
         help: "then KILL",
-        long: "A worker that still runs this many milliseconds after it was told to stop gets SIGKILL. 0 means never.",
+        long: "Send SIGKILL to a worker that still runs this many milliseconds after it was told to stop. 0 means never.",
         read: |draft, text| {
             draft.reloadable.policy.stop_timeout = Some(values::millis(text)?).filter(|wait| !wait.is_zero());
             Ok(())
@@ -247,10 +249,11 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: RELOAD,
         help: "change what SIG does",
-        long: "What socketmaster does at a signal: `reload`; `stop`, which tells the workers with `-stop-signal`; `ignore`; `forward`; or the name of the signal to send instead. \
-               For TERM, INT and QUIT the name of another signal is still a stop, and `forward` or the signal's own name is none: `INT:TERM` makes Ctrl-C a graceful stop, \
-               and `QUIT:forward` makes Java print its threads. `USR1:reload` adds a way to reload, `HUP:forward` leaves HUP to a program that reloads by itself. \
-               The signal STOP is written `SIGSTOP` here. KILL, STOP and CHLD cannot be changed.",
+        long: "Change what socketmaster does when it receives SIG. DO is `reload`; `stop`, which stops the workers with `-stop-signal`; `ignore`; `forward`; or the name of another signal to send instead. \
+               For SIGTERM, SIGINT and SIGQUIT the name of another signal is still a stop: `INT:TERM` makes Ctrl-C a graceful stop. \
+               `forward`, or the signal's own name, is no stop: `QUIT:forward` lets Java print its threads. \
+               `USR1:reload` adds a second way to reload, and `HUP:forward` leaves SIGHUP to a program that reloads itself. \
+               Write `SIGSTOP` to send the signal STOP. SIGKILL, SIGSTOP and SIGCHLD cannot be changed.",
         read: |draft, text| {
             draft.signal_rules.push(signal_rules::read_rule(values::utf8(text)?)?);
             Ok(())
@@ -266,7 +269,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: RELOAD,
         help: "signal whole groups",
-        long: "Signals go to a worker's whole process group and not to its first process alone, as `tini -g` does it: for shell scripts, which pass nothing on.",
+        long: "Send signals to the whole process group of a worker and not only to its first process, as `tini -g` does. \
+               Use it for shell scripts, which do not forward signals.",
         read: |draft, text| {
             draft.reloadable.policy.group = values::switch(text)?;
             Ok(())
@@ -282,7 +286,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: RELOAD,
         help: "statuses that mean 0",
-        long: "Exit statuses of the program that socketmaster reports as 0, like `tini -e`. A program that TERM has ended counts as 143, and so does Java after a clean stop: `-ok=143`.",
+        long: "Report these exit statuses of the program as 0, as `tini -e` does. A program that SIGTERM ends counts as 143, and Java exits with 143 after a clean stop: `-ok=143`.",
         read: |draft, text| {
             draft.reloadable.policy.ok = values::statuses(text)?;
             Ok(())
@@ -298,8 +302,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: WORKERS,
         help: "protocols, or none",
-        long: "Which variables tell workers about their sockets: a list, separated by commas, of `einhorn-fds` (Stripe's einhorn, and the first socketmaster), \
-               `systemd` (socket activation) and `server-starter` (Perl's Server::Starter), or `none`.",
+        long: "Tell workers about their sockets through the variables of these protocols: a comma-separated list of `einhorn-fds` (einhorn, and the original socketmaster), \
+               `systemd` (socket activation) and `server-starter` (Server::Starter), or `none`.",
         read: |draft, text| {
             draft.reloadable.handoff = Protocols::parse(values::utf8(text)?)?;
             Ok(())
@@ -315,8 +319,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: WORKERS,
         help: "variable to add",
-        long: "A further variable for workers, for programs with a way of their own: `NGINX={fd};` for nginx, `FPM_SOCKETS={host}:{port}={fd}` for php-fpm, \
-               `PUMA_INHERIT_0={fd}:{uri}` for Puma. It wins over a variable of the same name from elsewhere.",
+        long: "Set one more variable for workers, with placeholders filled in, for programs with a protocol of their own: `NGINX={fd};` for nginx, \
+               `FPM_SOCKETS={host}:{port}={fd}` for php-fpm, `PUMA_INHERIT_0={fd}:{uri}` for Puma. It replaces a variable of the same name from any other source.",
         read: |draft, text| {
             // The listeners come earlier in this table, so they are known.
             let variable = values::variable(text, &draft.reloadable.listen)?;
@@ -334,9 +338,9 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: OUTPUT,
         help: "[pid] before lines",
-        long: "Put `[pid]` and a blank before each line of the workers' output, and write both their stdout and stderr to stderr. \
-               A line of more than 1 MiB, with `-syslog` 8 KiB, goes on as several, the later ones behind `[pid]+`. \
-               Without this and `-syslog` workers write to socketmaster's own stdout and stderr, untouched.",
+        long: "Put `[pid]` and a space before each line of the workers' output, and write both their stdout and stderr to stderr. \
+               A line over 1 MiB (8 KiB with `-syslog`) is split, and its later parts begin with `[pid]+`. \
+               Without `-prefix` and `-syslog`, workers write directly to socketmaster's own stdout and stderr.",
         read: |draft, text| {
             draft.prefix = values::switch(text)?;
             Ok(())
@@ -352,7 +356,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: OUTPUT,
         help: "log to syslog",
-        long: "Log to syslog and not to stderr, the workers' output too, each line with the worker's pid. With `-prefix` as well, syslog it is.",
+        long: "Log to syslog instead of stderr, with each line of the workers' output and the worker's pid. `-syslog` overrides `-prefix`.",
         read: |draft, text| {
             draft.syslog = values::switch(text)?;
             Ok(())
@@ -368,7 +372,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: OUTPUT,
         help: "fewer log lines",
-        long: "Write only errors and warnings to the log. It cannot go together with `-verbose`.",
+        long: "Log only errors and warnings. It cannot be combined with `-verbose`.",
         read: |draft, text| {
             draft.quiet = values::switch(text)?;
             Ok(())
@@ -384,7 +388,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: OUTPUT,
         help: "more log lines",
-        long: "Write more to the log: details that help to find a fault. It cannot go together with `-quiet`.",
+        long: "Log more, to help find a fault. It cannot be combined with `-quiet`.",
         read: |draft, text| {
             draft.verbose = values::switch(text)?;
             Ok(())
@@ -400,8 +404,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::SettingAndRequest,
         section: CONTROL,
         help: "control socket",
-        long: "The control socket: an absolute path, or an abstract name behind `@`. The master creates it with mode 0600 and accepts requests only from its own user and root. \
-               `-s` sends a request to it.",
+        long: "Create a control socket at this address, which `-s` sends requests to: an absolute path, or `@NAME` for an abstract name. \
+               Its mode is 0600, and socketmaster accepts requests only from its own user and root. The default is no control socket.",
         read: |draft, text| {
             draft.fixed.control = Some(values::control_address(text)?);
             Ok(())
@@ -417,8 +421,8 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: CONTROL,
         help: "for the master's pid",
-        long: "Write the master's pid to this file as soon as the first generation serves. A reader sees the whole number or no file at all. \
-               The file is removed at the end, unless it holds another pid by then.",
+        long: "Write the master's pid to this file once the first generation serves. A reader sees the whole number or no file. \
+               socketmaster removes the file when it exits, unless the file then holds another pid. The default is no file.",
         read: |draft, text| {
             draft.fixed.pid_file = Some(values::not_empty(text)?.into());
             Ok(())
@@ -434,7 +438,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Request,
         section: CONTROL,
         help: "reload, status, stop",
-        long: "Send a request to the running master at `-control`. `reload` waits until the new generation serves, and fails with the reason if it does not. \
+        long: "Send a request to the running master at `-control`, print the answer, and exit. `reload` waits until the new generation serves, and fails with the reason if it does not. \
                `status` shows generations, workers, listeners and the last reload. `stop` stops as SIGTERM does and waits until the master has exited.",
         read: |draft, text| {
             draft.request = Some(values::request(text)?);
@@ -451,7 +455,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Request,
         section: CONTROL,
         help: "answer as JSON",
-        long: "With `-s`, print the answer as one line of JSON: `ok`, `text`, and with `status` the complete status.",
+        long: "Print the answer to `-s` as one line of JSON: `ok`, `text`, and with `status` the complete status.",
         read: |draft, text| {
             draft.json = values::switch(text)?;
             Ok(())
@@ -467,7 +471,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Page(|typed| if typed == "--help" { help::everything() } else { help::screen() }),
         section: ABOUT,
         help: "--help: everything",
-        long: "`-help` and `-h` print one screen, `--help` prints everything.",
+        long: "Print help: one screen with `-help` or `-h`, everything with `--help`.",
         read: |_, text| values::switch(text).map(drop),
     },
     Opt {
@@ -492,6 +496,12 @@ impl Opt {
             Kind::Value(placeholder) => format!("-{}={placeholder}", self.name),
             Kind::Switch => format!("-{}", self.name),
         }
+    }
+
+    /// The whole text: an imperative first, the default last. Of a switch no default is told, since it is always off.
+    pub fn text(&self) -> String {
+        let default = self.default.map_or_else(String::new, |default| format!(" The default is `{default}`."));
+        format!("{}{default}", self.long)
     }
 
     /// The variable that gives its value where the command line does not.
@@ -572,6 +582,7 @@ mod tests {
             assert!(!opt.help.ends_with('.') && !opt.help.contains('`'), "{}: {}", opt.name, opt.help);
             assert!(opt.long.ends_with('.') && !opt.long.contains("  ") && !opt.long.contains('\n'), "{}: {}", opt.name, opt.long);
             assert_eq!(opt.long.matches('`').count() % 2, 0, "{}", opt.long);
+            assert!(opt.text().matches("The default is").count() <= 1, "{}", opt.text());
         }
     }
 

@@ -23,17 +23,17 @@ pub const PROTOCOLS: &[ProtocolRow] = &[
     ProtocolRow {
         protocol: Protocol::EinhornFds,
         name: "einhorn-fds",
-        variables: "EINHORN_FDS=3: always the one number 3, also with several listeners, as the original set it",
+        variables: "EINHORN_FDS=3. It is always the one number 3, even with several listeners, as in the original socketmaster",
     },
     ProtocolRow {
         protocol: Protocol::Systemd,
         name: "systemd",
-        variables: "LISTEN_FDS, LISTEN_PID (the worker's own pid), LISTEN_FDNAMES: see sd_listen_fds(3)",
+        variables: "LISTEN_FDS, LISTEN_PID (the worker's own pid) and LISTEN_FDNAMES, see sd_listen_fds(3)",
     },
     ProtocolRow {
         protocol: Protocol::ServerStarter,
         name: "server-starter",
-        variables: "SERVER_STARTER_PORT (host:port=3;/path=4, the addresses really bound), SERVER_STARTER_GENERATION",
+        variables: "SERVER_STARTER_PORT (such as host:port=3;/path=4, with the addresses actually bound) and SERVER_STARTER_GENERATION",
     },
 ];
 

@@ -34,31 +34,31 @@ pub struct Row {
 pub const SIGNALS: &[Row] = &[
     Row {
         signals: &[Signal::HUP],
-        does: "reload. From the kernel, when the terminal is gone, it is a stop; with -listen=none it is forwarded",
+        does: "reload. If the terminal closes, SIGHUP is a stop; with -listen=none it is forwarded",
         action: |_| SignalAction::Request(Request::Reload),
     },
     Row {
         signals: &[Signal::TERM],
-        does: "stop: all workers get -stop-signal, nothing is started any more, and the master exits when they have exited; \
-               a second one is forwarded unchanged",
+        does: "stop: send -stop-signal to all workers, start nothing more, and exit when all workers have exited; \
+               a second SIGTERM is forwarded unchanged",
         action: |signal| stop(None, Some(signal)),
     },
     Row {
         signals: &[Signal::INT, Signal::QUIT],
-        does: "stop in the same way, but all workers get the signal that came",
+        does: "stop in the same way, but send the signal itself to all workers",
         action: |signal| stop(Some(signal), Some(signal)),
     },
-    Row { signals: &[Signal::CHLD], does: "reaping", action: |_| SignalAction::Reap },
+    Row { signals: &[Signal::CHLD], does: "reap processes; not forwarded", action: |_| SignalAction::Reap },
     Row {
         signals: &[Signal::TSTP, Signal::TTIN, Signal::TTOU],
-        does: "from a terminal: forwarded to all workers, then the master stops itself; from kill(2): only forwarded",
+        does: "from a terminal: forward to all workers, then suspend socketmaster too; from kill(2): only forward",
         action: |_| SignalAction::JobControl,
     },
-    Row { signals: &[Signal::CONT], does: "forwarded to all workers", action: |_| SignalAction::Continue },
+    Row { signals: &[Signal::CONT], does: "forward to all workers", action: |_| SignalAction::Continue },
 ];
 
 /// What all signals do that [`SIGNALS`] does not name.
-pub const OTHERS: &str = "forwarded to the current generation and to a candidate: real-time signals, too, and SEGV, BUS, FPE, ILL, ABRT, TRAP and SYS when kill(2) sent them";
+pub const OTHERS: &str = "forward to the current generation and to a candidate. This includes real-time signals, and SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP and SIGSYS when kill(2) sent them";
 
 const fn stop(with: Option<Signal>, again: Option<Signal>) -> SignalAction {
     SignalAction::Request(Request::Stop { with, again })

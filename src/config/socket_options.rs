@@ -74,7 +74,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "backlog",
         value: "N",
-        does: "how many connections may wait to be accepted; the system's maximum unless given",
+        does: "how many connections may wait to be accepted. The default is the system's maximum",
         goes_with: "tcp and unix",
         accepts: NUMBER,
         applies: |traits| traits.own && traits.stream,
@@ -83,7 +83,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "mode",
         value: "OCTAL",
-        does: "permission bits of the path, such as 0660; as the umask leaves them unless given",
+        does: "permission bits of the path, such as 0660. The default is what the umask leaves",
         goes_with: "unix and unixgram paths",
         accepts: "permission bits in octal up to 0777, such as 0660",
         applies: |traits| traits.path,
@@ -95,7 +95,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "user",
         value: "LOGIN",
-        does: "owner of the path, a login or a uid",
+        does: "owner of the path: a login or a uid",
         goes_with: "unix and unixgram paths",
         accepts: "a login or a uid",
         applies: |traits| traits.path,
@@ -104,7 +104,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "group",
         value: "GROUP",
-        does: "group of the path, a name or a gid",
+        does: "group of the path: a name or a gid",
         goes_with: "unix and unixgram paths",
         accepts: "a group's name or a gid",
         applies: |traits| traits.path,
@@ -113,7 +113,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "name",
         value: "NAME",
-        does: "what workers find in `LISTEN_FDNAMES`, and what `{fd:NAME}` in `-env` means",
+        does: "the name of the listener in `LISTEN_FDNAMES`, and in `{fd:NAME}` of `-env`",
         goes_with: "all",
         accepts: "1 to 255 bytes without colons, white space and control characters",
         applies: |_| true,
@@ -122,7 +122,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "nonblock",
         value: "1",
-        does: "`O_NONBLOCK`, which nginx and Rust's async servers want and Perl's servers and php-fpm do not",
+        does: "set `O_NONBLOCK`, which nginx and Rust's async servers need and which Perl's servers and php-fpm do not tolerate",
         goes_with: "all",
         accepts: BOOLEAN,
         applies: |_| true,
@@ -131,7 +131,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "v6only",
         value: "1",
-        does: "1: no IPv4 on this socket; 0: IPv4 too. As the scheme and the host imply unless given",
+        does: "with 1, no IPv4 on this socket; with 0, IPv4 too. The default follows from the scheme and the host",
         goes_with: "tcp, tcp6, udp and udp6, unless the host is an IPv4 address",
         accepts: BOOLEAN,
         applies: |traits| traits.ipv6,
@@ -140,7 +140,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "device",
         value: "IFACE",
-        does: "serve only this network interface, `SO_BINDTODEVICE`",
+        does: "serve only this network interface (`SO_BINDTODEVICE`)",
         goes_with: "tcp and udp",
         accepts: "the name of a network interface, 1 to 15 bytes",
         applies: |traits| traits.inet,
@@ -149,7 +149,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "fastopen",
         value: "N",
-        does: "accept data with the first packet of a connection, `TCP_FASTOPEN`, for at most N unfinished handshakes",
+        does: "accept data with the first packet of a connection, for at most N unfinished handshakes (`TCP_FASTOPEN`)",
         goes_with: "tcp",
         accepts: NUMBER,
         applies: |traits| traits.inet && traits.stream,
@@ -158,7 +158,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "defer",
         value: "SECONDS",
-        does: "accept a connection when its first data arrives, or after this time, `TCP_DEFER_ACCEPT`",
+        does: "accept a connection when its first data arrives, or after this time (`TCP_DEFER_ACCEPT`)",
         goes_with: "tcp",
         accepts: NUMBER,
         applies: |traits| traits.inet && traits.stream,
@@ -167,7 +167,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "nodelay",
         value: "1",
-        does: "send small writes of accepted connections at once, `TCP_NODELAY`",
+        does: "send small writes of accepted connections at once (`TCP_NODELAY`)",
         goes_with: "tcp",
         accepts: BOOLEAN,
         applies: |traits| traits.inet && traits.stream,
@@ -176,7 +176,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "rcvbuf",
         value: "BYTES",
-        does: "size of the receive buffer, `SO_RCVBUF`; up to the system's limit, and beyond it with CAP_NET_ADMIN",
+        does: "size of the receive buffer (`SO_RCVBUF`), up to the system's limit, or beyond it with CAP_NET_ADMIN",
         goes_with: "all but fd and systemd",
         accepts: NUMBER,
         applies: |traits| traits.own,
@@ -185,7 +185,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "sndbuf",
         value: "BYTES",
-        does: "size of the send buffer, `SO_SNDBUF`; up to the system's limit, and beyond it with CAP_NET_ADMIN",
+        does: "size of the send buffer (`SO_SNDBUF`), up to the system's limit, or beyond it with CAP_NET_ADMIN",
         goes_with: "all but fd and systemd",
         accepts: NUMBER,
         applies: |traits| traits.own,
@@ -194,7 +194,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "freebind",
         value: "1",
-        does: "bind an address that no interface has yet, `IP_FREEBIND`",
+        does: "bind an address that no interface has yet (`IP_FREEBIND`)",
         goes_with: "tcp and udp",
         accepts: BOOLEAN,
         applies: |traits| traits.inet,
@@ -203,7 +203,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "retry",
         value: "MILLIS",
-        does: "how long the start waits while the address is in use or not there yet; not at all unless given",
+        does: "how long to retry at start while the address is in use or does not exist yet. The default is 0",
         goes_with: "all but fd and systemd",
         accepts: "a whole number of milliseconds from 1 to 4294967295",
         applies: |traits| traits.own,

@@ -63,7 +63,7 @@ fn the_strict_drop_in_leaves_what_a_server_needs() {
 }
 
 #[test]
-fn the_readme_s_figures_of_exposure_are_systemd_s() {
+fn the_documented_figures_of_exposure_are_systemd_s() {
     let mut rows = [("as installed", vec![]), ("with `strict.conf`", vec![])];
     for machine in Machine::each() {
         machine.configure("app", APP);
@@ -73,7 +73,7 @@ fn the_readme_s_figures_of_exposure_are_systemd_s() {
     }
     for (what, levels) in rows.iter().filter(|(_, levels)| levels.len() == Release::ALL.len()) {
         let row = format!("| {what} | {} |", levels.join(" | "));
-        assert!(source("README.md").contains(&row), "README.md should have: {row}");
+        assert!(source("docs/systemd.md").contains(&row), "docs/systemd.md should have: {row}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is in the image, and the images of the README that are made with it.
+//! What is in the image, and the images of docs/containers.md that are made with it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::engine::{Container, Image, busybox, docker, image_under_test, programs};
 use crate::harness::{SOON, eventually, exited, fixture, free_dir, make_program, skip};
 
-/// As the README runs an image.
+/// As the documentation runs an image.
 const HARDENED: &str = "--read-only --cap-drop ALL --security-opt no-new-privileges";
 /// So that a check comes soon, and one that gets no answer fails soon.
 const CHECKED_OFTEN: &str = "--health-interval=100ms --health-timeout=2s --health-retries=1";
@@ -62,36 +62,35 @@ fn its_labels_say_what_it_is_and_nothing_but_the_entry_point_is_set() {
     assert_eq!(inspect("{{len .Config.Cmd}} {{.Config.User}}.{{.Config.StopSignal}}"), "0 .");
 }
 
-/// The Dockerfiles of the README, in its order.
+/// The Dockerfiles of the documentation, in its order.
 fn dockerfiles() -> Vec<&'static str> {
-    let section = include_str!("../../README.md").split_once("\n## In Docker\n").expect("a section").1;
-    let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
+    let page = include_str!("../../docs/containers.md");
     let command = HARDENED.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(section.contains(&command), "the tests run what the README runs");
-    let blocks = section.split("```dockerfile\n").skip(1);
+    assert!(page.contains(&command), "the tests run what the documentation runs");
+    let blocks = page.split("```dockerfile\n").skip(1);
     blocks.map(|block| block.split_once("```").expect("its end").0).collect()
 }
 
 #[test]
-fn the_readme_has_a_dockerfile_for_each_kind_of_image() {
+fn the_documentation_has_a_dockerfile_for_each_kind_of_image() {
     let bases: Vec<&str> = dockerfiles().iter().map(|text| text.split_whitespace().nth(1).expect("FROM BASE")).collect();
-    assert_eq!(bases, ["debian:bookworm-slim", "alpine", "scratch"]);
+    assert_eq!(bases, ["debian:trixie-slim", "alpine", "scratch"]);
 }
 
 #[test]
-fn the_readme_s_image_from_debian_does_what_it_promises() {
+fn the_documented_image_from_debian_does_what_it_promises() {
     let Some(distribution) = distribution() else { return };
-    serves_and_tells_its_health(&dockerfiles()[0].replacen("debian:bookworm-slim", distribution.tag(), 1));
+    serves_and_tells_its_health(&dockerfiles()[0].replacen("debian:trixie-slim", distribution.tag(), 1));
 }
 
 #[test]
-fn the_readme_s_image_from_alpine_does_what_it_promises() {
+fn the_documented_image_from_alpine_does_what_it_promises() {
     let Some(distribution) = distribution() else { return };
     serves_and_tells_its_health(&dockerfiles()[1].replacen("alpine", distribution.tag(), 1));
 }
 
 #[test]
-fn the_readme_s_image_from_scratch_does_what_it_promises_and_holds_two_files() {
+fn the_documented_image_from_scratch_does_what_it_promises_and_holds_two_files() {
     let Some(image) = serves_and_tells_its_health(dockerfiles()[2]) else { return };
     let paths: Vec<String> = contents(image.tag()).into_iter().map(|[_, _, path]| path).collect();
     assert_eq!(paths, ["socketmaster", "app"]);

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use xtask::pages::{FILES, readme};
+use xtask::pages::FILES;
+use xtask::pages::generated::PAGES;
 
 const USAGE: &str = "\
 usage: xtask pages [DIRECTORY]                          writes what is generated from the tables in the source, for the
@@ -27,9 +28,9 @@ fn main() -> ExitCode {
 }
 
 fn pages(root: &Path) -> ExitCode {
-    let pages = FILES.iter().map(|file| refresh(&root.join(file.path), false, |_| Ok((file.render)())));
-    let readme = refresh(&root.join("README.md"), true, readme::refresh);
-    match pages.chain([readme]).find_map(Result::err) {
+    let whole = FILES.iter().map(|file| refresh(&root.join(file.path), false, |_| Ok((file.render)())));
+    let parts = PAGES.iter().map(|page| refresh(&root.join(page.path), true, |stale| page.refresh(stale)));
+    match whole.chain(parts).find_map(Result::err) {
         None => ExitCode::SUCCESS,
         Some(cause) => {
             eprintln!("{cause}");

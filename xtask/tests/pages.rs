@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use socketmaster::config::options::OPTIONS;
-use xtask::pages::{FILES, RELEASED, readme};
+use socketmaster::config::{Command as Task, Invocation, load};
+use xtask::pages::generated::PAGES;
+use xtask::pages::{FILES, RELEASED};
 
 use crate::basics::{free_dir, skip};
-
-const README: &str = include_str!("../../README.md");
 
 fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -26,30 +26,43 @@ fn stale_line(fresh: &str, committed: &str) -> Option<String> {
     }
 }
 
-#[test]
-fn the_generated_parts_of_the_readme_are_fresh() {
-    let fresh = readme::refresh(README).expect("all markers are there");
-    assert_eq!(stale_line(&fresh, README), None, "run `make pages`");
+fn committed(path: &str) -> String {
+    fs::read_to_string(in_repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Each page with its text as it should be, and as it is committed.
+fn pages() -> Vec<(&'static str, String, String)> {
+    let whole = FILES.iter().map(|file| (file.path, (file.render)(), committed(file.path)));
+    let parts = PAGES.iter().map(|page| {
+        let committed = committed(page.path);
+        (page.path, page.refresh(&committed).unwrap_or_else(|error| panic!("{}: {error}", page.path)), committed)
+    });
+    whole.chain(parts).collect()
 }
 
 #[test]
 fn every_page_is_fresh() {
-    for file in FILES {
-        let committed = fs::read_to_string(in_repository(file.path)).unwrap_or_else(|error| panic!("{}: {error}", file.path));
-        assert_eq!(stale_line(&(file.render)(), &committed), None, "{}: run `make pages`", file.path);
+    for (path, fresh, committed) in pages() {
+        assert_eq!(stale_line(&fresh, &committed), None, "{path}: run `make pages`");
     }
 }
 
 #[test]
 fn a_change_in_a_table_would_be_seen() {
-    let changed = README.replacen("| `-listen=URI` |", "| `-lisen=URI` |", 1);
-    assert_ne!(changed, README, "the table of options is not where it is looked for");
-    assert_eq!(readme::refresh(&changed).as_deref(), Ok(README));
     for file in FILES {
         let fresh = (file.render)();
         let changed = fresh.replacen("listen", "lisen", 1);
         assert!(stale_line(&fresh, &changed).is_some_and(|line| line.contains("lisen")), "{}", file.path);
         assert!(stale_line(&fresh, &format!("{fresh}more\n")).is_some(), "{}", file.path);
+    }
+    for page in PAGES {
+        let fresh = committed(page.path);
+        for part in page.parts {
+            let row = (part.render)();
+            let changed = fresh.replacen(row.trim_end(), "something else", 1);
+            assert_ne!(changed, fresh, "{}: {} is not where it is looked for", page.path, part.name);
+            assert_eq!(page.refresh(&changed).as_ref(), Ok(&fresh), "{}: {}", page.path, part.name);
+        }
     }
 }
 
@@ -66,7 +79,7 @@ fn no_page_is_committed_that_nothing_writes() {
     }
     let handwritten = |path: &&String| path.ends_with(".md");
     let strays: Vec<&String> =
-        committed.iter().filter(|path| !handwritten(path) && FILES.iter().all(|file| file.path != path.as_str())).collect();
+        committed.iter().filter(|path| !handwritten(path) && pages().iter().all(|(page, ..)| page != path)).collect();
     assert_eq!(strays, [""; 0]);
     assert!(!committed.is_empty());
 }
@@ -82,10 +95,53 @@ fn is_option(name: &&str) -> bool {
     OPTIONS.iter().any(|opt| opt.name == *name)
 }
 
+/// README.md and the pages of docs/.
+fn documentation() -> Vec<(String, String)> {
+    let entries = fs::read_dir(in_repository("docs")).expect("it is there");
+    let names = entries.map(|entry| format!("docs/{}", entry.expect("an entry").file_name().display()));
+    let pages = names.filter(|name| name.ends_with(".md")).chain(["README.md".to_owned()]);
+    pages.map(|path| (path.clone(), committed(&path))).collect()
+}
+
 #[test]
-fn every_option_that_the_readme_shows_exists() {
-    let unknown: Vec<&str> = options_shown(README).into_iter().filter(|name| !is_option(name)).collect();
-    assert_eq!(unknown, [""; 0]);
+fn every_option_that_the_documentation_shows_exists() {
+    for (path, text) in documentation() {
+        let unknown: Vec<&str> = options_shown(&text).into_iter().filter(|name| !is_option(name)).collect();
+        assert_eq!(unknown, [""; 0], "{path}");
+    }
+}
+
+/// The targets of links in Markdown, those of the web left out.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(target, _)| target));
+    targets.filter(|target| !target.contains("://")).collect()
+}
+
+/// The anchors of the headings of a page, as GitHub makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    headings
+        .map(|heading| heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-"))
+        .collect()
+}
+
+#[test]
+fn every_link_of_the_documentation_leads_somewhere() {
+    let mut seen = 0;
+    for (path, text) in documentation() {
+        let directory = in_repository(&path).parent().expect("it has one").to_owned();
+        for link in links(&text) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { in_repository(&path) } else { directory.join(file) };
+            assert!(target.exists(), "{path}: no {file}");
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&target).expect("a page");
+                assert!(anchors(&text).contains(&anchor.to_owned()), "{path}: no heading for {link} in {:?}", anchors(&text));
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "the search finds only {seen} links");
 }
 
 #[test]
@@ -144,7 +200,9 @@ fn manual_page() -> String {
 /// Without fonts and escapes.
 fn plain(roff: &str) -> String {
     let mut text = roff.to_owned();
-    for (escape, character) in [("\\fB", ""), ("\\fI", ""), ("\\fR", ""), ("\\%", ""), ("\\-", "-"), ("\\(aq", "'"), ("\\&", "")] {
+    for (escape, character) in
+        [("\\fB", ""), ("\\fI", ""), ("\\fR", ""), ("\\%", ""), ("\\-", "-"), ("\\(aq", "'"), ("\\&", ""), ("\\e", "\\")]
+    {
         text = text.replace(escape, character);
     }
     text
@@ -194,12 +252,39 @@ fn a_reader_sees_what_is_typed_as_it_is_typed() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     // Overstrikes and escapes of a terminal are not for a pipe.
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    for typed in
-        ["-stop-timeout=MILLIS", "socketmaster [options] -- PATH [ARG...]", "-env='NGINX={fd};' \\", "{\"ok\":true,\"text\":\"...\""]
-    {
+    for typed in [
+        "-stop-timeout=MILLIS",
+        "socketmaster [options] -- PATH [ARG...]",
+        "-env='NGINX={fds;};' -stop-signal=QUIT",
+        "{\"ok\":true,\"text\":",
+    ] {
         assert!(text.contains(typed), "{typed} is not in:\n{text}");
     }
-    for title in ["NAME", "OPTIONS", "SEE ALSO"] {
-        assert!(text.contains(&format!("\n{title}\n")), "{title} is not in:\n{text}");
+    assert_eq!(text.lines().find(|line| line.chars().count() > 80), None);
+    let sections: Vec<&str> = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase())).collect();
+    for title in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SIGNALS", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
+        assert!(sections.contains(&title), "{title} is not in {sections:?}");
     }
+}
+
+/// The commands among the examples of the manual page, as they are typed.
+fn examples() -> Vec<String> {
+    let page = plain(&manual_page());
+    let (_, section) = page.split_once("\n.SH EXAMPLES\n").expect("a section");
+    let (section, _) = section.split_once("\n.SH ").expect("another one");
+    let blocks = section.split(".EX\n").skip(1).map(|block| block.split_once(".EE").expect("its end").0.replace("\\\n", " "));
+    blocks.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn the_examples_of_the_manual_page_can_be_typed() {
+    let examples = examples();
+    for example in &examples {
+        // Systemd's quotes mean the same as the shell's, as far as they are used here.
+        let words = socketmaster::config::words::split(std::ffi::OsStr::new(example.trim_end_matches(" &"))).expect("words");
+        assert_eq!(words[0], "socketmaster", "{example}");
+        let command = load(&Invocation { argv: words, environment: Vec::new() });
+        assert!(matches!(command, Ok(Task::Run(_) | Task::Ask(_))), "{example}: {command:?}");
+    }
+    assert!(examples.len() > 5, "{examples:?}");
 }

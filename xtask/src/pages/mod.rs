@@ -2,8 +2,9 @@
 
 pub mod bash;
 pub mod fish;
-pub mod man;
-pub mod readme;
+pub mod generated;
+mod man;
+mod markdown;
 mod roff;
 mod words;
 pub mod zsh;
@@ -12,16 +13,15 @@ use std::sync::LazyLock;
 
 use socketmaster::config::options::OPTIONS;
 
-/// A page that is a file of its own.
+/// A page that is generated as a whole.
 pub struct File {
     /// In the repository.
     pub path: &'static str,
     pub render: fn() -> String,
 }
 
-/// All of them; the README has its own way, since only parts of it are generated.
+/// All of them; [`generated::PAGES`] has those of which only parts are generated.
 pub const FILES: &[File] = &[
-    File { path: "docs/socketmaster.1", render: man::page },
     File { path: "docs/completions/socketmaster.bash", render: || bash::completion(OPTIONS) },
     File { path: "docs/completions/_socketmaster", render: || zsh::completion(OPTIONS) },
     File { path: "docs/completions/socketmaster.fish", render: || fish::completion(OPTIONS) },

@@ -1,90 +1,34 @@
-//! A manual page in the macros of man(7), built from the top. Texts come as in the tables: words between backticks are
-//! typed, all else is prose.
+//! Pieces of a manual page in the macros of man(7). Texts come as in the tables: words between backticks are typed, all else
+//! is prose. The page turns hyphenation off.
 
 /// No source line is longer, unless one word is.
 const WIDTH: usize = 78;
 
-pub struct Roff(String);
+/// A label and what it is; the label is in roff already.
+pub fn item(label: &str, text: &str) -> String {
+    format!(".TP\n{}\n{}", guarded(label), filled(&marked(text)))
+}
 
-impl Roff {
-    /// With the page's name, section and date, and what stands below it on the left and above it in the middle.
-    /// Typed words are never broken, and so lines cannot well be of one length.
-    pub fn new(name: &str, section: u8, date: &str, source: &str, manual: &str) -> Roff {
-        Roff(format!(".TH {name} {section} {date} \"{source}\" \"{manual}\"\n.ad l\n"))
-    }
+/// A further paragraph of an item.
+pub fn more(text: &str) -> String {
+    format!(".IP\n{}", filled(&marked(text)))
+}
 
-    pub fn comment(&mut self, text: &str) {
-        self.0.push_str(&format!(".\\\" {text}\n"));
-    }
-
-    pub fn section(&mut self, title: &str) {
-        self.0.push_str(&format!(".SH {title}\n"));
-    }
-
-    pub fn subsection(&mut self, title: &str) {
-        self.0.push_str(&format!(".SS {title}\n"));
-    }
-
-    /// The first below a heading needs no space above it.
-    pub fn paragraph(&mut self, text: &str) {
-        if !self.below_heading() {
-            self.0.push_str(".PP\n");
+/// A line ends with a sentence, or where it would become too long.
+fn filled(roff: &str) -> String {
+    let mut text = String::new();
+    let mut line = String::new();
+    for word in roff.split(' ') {
+        if !line.is_empty() && (line.len() + 1 + word.len() > WIDTH || ends_sentence(&line)) {
+            text.push_str(&format!("{}\n", guarded(&line)));
+            line.clear();
         }
-        self.fill(&marked(text));
-    }
-
-    /// A label and what it is; the label is in roff already.
-    pub fn tagged(&mut self, label: &str, text: &str) {
-        self.0.push_str(&format!(".TP\n{}\n", guarded(label)));
-        self.fill(&marked(text));
-    }
-
-    /// A further paragraph of the one that [`Roff::tagged`] has begun; in roff already.
-    pub fn facts(&mut self, facts: &str) {
-        self.0.push_str(".IP\n");
-        self.fill(facts);
-    }
-
-    /// A line that is broken from the one before.
-    pub fn line(&mut self, roff: &str) {
-        if !self.below_heading() {
-            self.0.push_str(".br\n");
+        if !line.is_empty() {
+            line.push(' ');
         }
-        self.0.push_str(&format!("{}\n", guarded(roff)));
+        line.push_str(word);
     }
-
-    /// Lines as they are typed.
-    pub fn example(&mut self, text: &str) {
-        self.0.push_str(".PP\n.RS 4\n.EX\n");
-        for line in text.lines() {
-            self.0.push_str(&format!("{}\n", guarded(&literal(line))));
-        }
-        self.0.push_str(".EE\n.RE\n");
-    }
-
-    pub fn end(self) -> String {
-        self.0
-    }
-
-    fn below_heading(&self) -> bool {
-        self.0.lines().last().is_some_and(|line| line.starts_with(".SH ") || line.starts_with(".SS "))
-    }
-
-    /// A line ends with a sentence, or where it would become too long.
-    fn fill(&mut self, roff: &str) {
-        let mut line = String::new();
-        for word in roff.split(' ') {
-            if !line.is_empty() && (line.len() + 1 + word.len() > WIDTH || ends_sentence(&line)) {
-                self.0.push_str(&format!("{}\n", guarded(&line)));
-                line.clear();
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        self.0.push_str(&format!("{}\n", guarded(&line)));
-    }
+    text + &guarded(&line) + "\n"
 }
 
 fn ends_sentence(line: &str) -> bool {
@@ -92,7 +36,7 @@ fn ends_sentence(line: &str) -> bool {
 }
 
 /// A line that begins with a dot or an apostrophe would be a request.
-fn guarded(line: &str) -> String {
+pub fn guarded(line: &str) -> String {
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() }
 }
 
@@ -108,13 +52,8 @@ fn marked(text: &str) -> String {
             if number > 0 {
                 roff.push(' ');
             }
-            if word.trim_start_matches(['(', '[']).starts_with('-') {
-                roff.push_str(&whole(word));
-            } else {
-                // The names of variables and of C.
-                let unbroken = if word.contains('_') { UNBROKEN } else { "" };
-                roff.push_str(&format!("{unbroken}{}", word.replace('\\', "\\(rs")));
-            }
+            let typed = word.trim_start_matches(['(', '[']).starts_with('-');
+            roff.push_str(&if typed { literal(word) } else { word.replace('\\', "\\(rs") });
         }
     }
     roff
@@ -122,12 +61,12 @@ fn marked(text: &str) -> String {
 
 /// What is typed as it is.
 pub fn bold(text: &str) -> String {
-    format!("\\fB{}\\fR", text.split(' ').map(whole).collect::<Vec<_>>().join(" "))
+    format!("\\fB{}\\fR", literal(text))
 }
 
 /// What is typed with placeholders in it, which are its words in upper case.
 pub fn form(text: &str) -> String {
-    let mut roff = UNBROKEN.to_owned();
+    let mut roff = String::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let upper = |c: char| c.is_ascii_uppercase();
@@ -137,13 +76,6 @@ pub fn form(text: &str) -> String {
         rest = behind;
     }
     roff + "\\fR"
-}
-
-/// Before a word: it is not hyphenated.
-const UNBROKEN: &str = "\\%";
-
-fn whole(word: &str) -> String {
-    format!("{UNBROKEN}{}", literal(word))
 }
 
 /// Every character as it is in ASCII: a typesetter has other dashes and quotes.
@@ -167,32 +99,23 @@ fn literal(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn filled(text: &str) -> String {
-        let mut page = Roff(String::new());
-        page.fill(&marked(text));
-        page.0
-    }
-
     #[test]
     fn what_is_typed_is_told_from_prose() {
-        assert_eq!(filled("a hand-over, `php-fpm -x='~'`, don't"), "a hand-over, \\fB\\%php\\-fpm \\%\\-x=\\(aq\\(ti\\(aq\\fR, don't\n");
-        assert_eq!(filled("with -stop-signal (-ok) a\\b"), "with \\%\\-stop\\-signal \\%(\\-ok) a\\(rsb\n");
+        assert_eq!(marked("a hand-over, `php-fpm -x='~'`, don't"), "a hand-over, \\fBphp\\-fpm \\-x=\\(aq\\(ti\\(aq\\fR, don't");
+        assert_eq!(marked("with -stop-signal (-ok) a\\b"), "with \\-stop\\-signal (\\-ok) a\\(rsb");
     }
 
     #[test]
     fn no_text_becomes_a_request() {
-        assert_eq!(filled(".hidden"), "\\&.hidden\n");
+        assert_eq!(item(".a", ".hidden"), ".TP\n\\&.a\n\\&.hidden\n");
         assert_eq!(filled("A. .b 'c'"), "A.\n\\&.b 'c'\n");
-        let mut page = Roff(String::new());
-        page.example(".a\n'b'\nc");
-        assert_eq!(page.0, ".PP\n.RS 4\n.EX\n\\&.a\n\\(aqb\\(aq\nc\n.EE\n.RE\n");
     }
 
     #[test]
     fn placeholders_are_set_apart() {
-        assert_eq!(form("-listen=URI"), "\\%\\fB\\-listen=\\fIURI\\fR");
-        assert_eq!(form("unix://@NAME"), "\\%\\fBunix://@\\fINAME\\fR");
-        assert_eq!(form(""), "\\%\\fR");
+        assert_eq!(form("-listen=URI"), "\\fB\\-listen=\\fIURI\\fR");
+        assert_eq!(form("unix://@NAME"), "\\fBunix://@\\fINAME\\fR");
+        assert_eq!(form(""), "\\fR");
     }
 
     #[test]
@@ -200,14 +123,5 @@ mod tests {
         assert_eq!(filled("One. Two (three.) Four: five"), "One.\nTwo (three.)\nFour:\nfive\n");
         let text = filled("word ".repeat(100).trim_end());
         assert!(text.lines().count() > 5 && text.lines().all(|line| line.len() <= WIDTH), "{text}");
-    }
-
-    #[test]
-    fn a_paragraph_below_a_heading_stands_close() {
-        let mut page = Roff::new("X", 1, "2000-01-01", "x 1", "Manual");
-        page.section("NAME");
-        page.paragraph("a");
-        page.paragraph("b");
-        assert_eq!(page.end(), ".TH X 1 2000-01-01 \"x 1\" \"Manual\"\n.ad l\n.SH NAME\na\n.PP\nb\n");
     }
 }
