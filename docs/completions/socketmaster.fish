@@ -129,7 +129,7 @@ complete -c socketmaster -n __socketmaster_options -o dir -x -a '(__fish_complet
 complete -c socketmaster -n __socketmaster_options -o user -x -a '(__socketmaster_users)' -d 'user of the workers'
 complete -c socketmaster -n __socketmaster_options -o start -x -d 'time to trust'
 complete -c socketmaster -n __socketmaster_options -o stop-signal -x -a '(__socketmaster_stop_signals)' -d 'stop signal'
-complete -c socketmaster -n __socketmaster_options -o stop-timeout -x -d 'then KILL'
+complete -c socketmaster -n __socketmaster_options -o stop-timeout -x -d 'then SIGKILL'
 complete -c socketmaster -n __socketmaster_options -o signal -x -a '(__socketmaster_signal_rules)' -d 'change what SIG does'
 complete -c socketmaster -n __socketmaster_options -o group -d 'signal whole groups'
 complete -c socketmaster -n __socketmaster_options -o ok -x -d 'statuses that mean 0'

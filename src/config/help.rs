@@ -17,7 +17,7 @@ Usage: socketmaster [options] -command=PATH [-- ARG...]
 
 pub const SUMMARY: &str = "socketmaster opens the listening sockets, keeps them open, and passes them to the program as descriptors 3, 4 and so on. \
      On SIGHUP it starts a new generation of the program beside the old one, and tells the old one to stop when the new one is ready. \
-     No client is refused and no connection is dropped. If the new generation fails, the old one keeps running. \
+     No client is refused. If the new generation fails, the old one keeps running. \
      It is a correct PID 1: it reaps orphans, forwards signals, and exits with the program's exit status.";
 
 pub const WRITING_OPTIONS: &str = "Write an option with one dash or two, and its value after = or as the next word; \

@@ -232,7 +232,7 @@ pub const OPTIONS: &[Opt] = &[
         repeatable: false,
         role: Role::Setting,
         section: RELOAD,
-        help: "then KILL",
+        help: "then SIGKILL",
         long: "Send SIGKILL to a worker that still runs this many milliseconds after it was told to stop. 0 means never.",
         read: |draft, text| {
             draft.reloadable.policy.stop_timeout = Some(values::millis(text)?).filter(|wait| !wait.is_zero());
