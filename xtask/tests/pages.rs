@@ -126,6 +126,12 @@ fn anchors(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_readme_is_read_in_a_few_minutes() {
+    let lines = committed("README.md").lines().count();
+    assert!(lines <= 200, "{lines} lines: move what only some readers need to docs/");
+}
+
+#[test]
 fn every_link_of_the_documentation_leads_somewhere() {
     let mut seen = 0;
     for (path, text) in documentation() {
