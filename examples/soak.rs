@@ -133,7 +133,7 @@ fn run(options: &Options) -> Result<Soak, String> {
     let loads = Loads::start(&target, options.rate);
     master.wait("the first answers", |_| loads.have_begun().then_some(()))?;
     // From then on nothing is open that only the start has needed.
-    let current = |master: &Master| master.lines().iter().any(|line| line.ends_with("generation 1: current"));
+    let current = |master: &Master| master.lines().iter().any(|line| line.ends_with("generation 1 is current"));
     let fresh = master.wait("generation 1 to be current", |master| current(master).then(|| master.stand()))?;
     let mut soak = Soak { before: fresh, after: fresh, ..Soak::default() };
     let warm_up = WARM_UP.min(options.rollovers / 2);

@@ -65,7 +65,7 @@ impl fmt::Display for Error {
             Error::System { verb, object, cause, hint: None } => format!("cannot {verb} {object}: {cause}"),
             Error::System { verb, object, cause, hint: Some(hint) } => format!("cannot {verb} {object}: {cause}; {hint}"),
             Error::Program { program, cause, .. } => format!("cannot execute {program}: {cause}"),
-            Error::Stopped { signal, awaited } => format!("{signal} ended the start while it waited for {awaited}"),
+            Error::Stopped { signal, awaited } => format!("received {signal} during the start, while waiting for {awaited}"),
         };
         OneLine::from(text).fmt(f)
     }

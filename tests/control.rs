@@ -386,7 +386,7 @@ fn after_a_moment_without_any_descriptor_callers_are_answered_and_nothing_else_h
     let before = limit_descriptors(&scene.master, 5);
     let waiting = scene.call();
     (&waiting).write_all(b"status\n").expect("room");
-    scene.master.wait_note("cannot accept at the control socket: no more descriptors: the limit is 5 (RLIMIT_NOFILE)", SOON);
+    scene.master.wait_note("cannot accept connections at the control socket: no more descriptors: the limit is 5 (RLIMIT_NOFILE)", SOON);
     scene.master.signal(Signal::SIGUSR1);
     scene.master.wait_output("signal 10", SOON);
     (&stream).write_all(b"status\n").expect("room");
@@ -527,7 +527,7 @@ fn a_uid_that_every_stranger_has_is_believed_only_in_the_master_s_own_user_names
         let answer = call(&|command| _ = command.uid(uid).gid(uid), "stop");
         assert_eq!(
             answer,
-            "{\"ok\":false,\"text\":\"refused: uid 65534 may stand for any user, and the caller is not seen in the master's user namespace\"}",
+            "{\"ok\":false,\"text\":\"refused: uid 65534 may stand for any user, and the caller is not known to be in the master's user namespace\"}",
             "uid {uid}"
         );
     }
@@ -607,7 +607,7 @@ fn nothing_that_a_terminal_obeys_is_printed_of_an_answer() {
         line(&stream);
         (&stream).write_all(b"{\"ok\":true,\"text\":\"\x1b]0;owned\x07\"}\n").expect("room");
         let output = child.wait_with_output().expect("it was started");
-        let cause = r#"it answers "{\"ok\":true,\"text\":\"\u{1b}]0;owned\u{7}\"}""#;
+        let cause = r#"unexpected answer "{\"ok\":true,\"text\":\"\u{1b}]0;owned\u{7}\"}""#;
         assert_eq!((output.status, said(&output)), (exited(1), format!("socketmaster: cannot reach a master at @{name}: {cause}")));
     }
 }
@@ -620,7 +620,7 @@ fn a_master_that_does_not_answer_is_given_up_on() {
     for mut child in children {
         eventually("it gives up", SOON, || child.try_wait().expect("it is our child"));
         let output = child.wait_with_output().expect("it was started");
-        let cause = format!("socketmaster: cannot reach a master at @{name}: it has not answered within 10 s");
+        let cause = format!("socketmaster: cannot reach a master at @{name}: no answer within 10 s");
         assert_eq!((output.status, said(&output)), (exited(1), cause));
     }
 }
@@ -633,7 +633,7 @@ fn nobody_there_is_told_with_the_address() {
         let output = started(asker(control, &["-s=reload"])).wait_with_output().expect("it was started");
         (output.status, said(&output))
     };
-    let hint = "is it running, with this -control?";
+    let hint = "is it running with this -control?";
     assert_eq!(ask(&path), (exited(1), format!("socketmaster: cannot reach a master at {path}: No such file or directory; {hint}")));
     drop(UnixListener::bind(&path).expect("a path of our own"));
     assert_eq!(ask(&path), (exited(1), format!("socketmaster: cannot reach a master at {path}: Connection refused; {hint}")));
@@ -647,9 +647,10 @@ fn nobody_there_is_told_with_the_address() {
 fn who_answers_otherwise_is_no_master() {
     let name = format!("socketmaster-impostor-{}", std::process::id());
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket");
-    for (answer, cause) in
-        [("", "it closed the connection without an answer"), ("HTTP/1.1 400 Bad Request\r\n", "it answers \"HTTP/1.1 400 Bad Request\"")]
-    {
+    for (answer, cause) in [
+        ("", "it closed the connection without an answer"),
+        ("HTTP/1.1 400 Bad Request\r\n", "unexpected answer \"HTTP/1.1 400 Bad Request\""),
+    ] {
         let child = started(asker(&format!("@{name}"), &["-s=status"]));
         let (stream, _) = listener.accept().expect("a caller");
         line(&stream);

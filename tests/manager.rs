@@ -372,7 +372,7 @@ fn one_of_them_by_its_name_beside_a_listener_of_our_own() {
     let (mut master, inherited) = reported(setup);
     assert_eq!(inherited.env("LISTEN_FDNAMES"), Some("unknown:admin"));
     assert!(inherited.env("SERVER_STARTER_PORT").is_some_and(|port| port.ends_with(&format!(";{}=4", path.display()))));
-    master.wait_note("a socket unit offers a socket named web, and no listener takes it; add -listen=systemd:web", SOON);
+    master.wait_note("no listener takes the socket unit's socket web; add -listen=systemd:web", SOON);
     master.stop(Signal::SIGTERM);
     assert!(path.exists(), "the path is the socket unit's");
 }
@@ -382,13 +382,13 @@ fn sockets_that_are_not_offered_are_named_and_nothing_is_started() {
     let offered = || offering(Setup::new(), ["web"].into_iter(), vec![tcp()]);
     let foreign = Setup::new().env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
     for (setup, line) in [
-        (offered().arg("-listen=systemd:wbe"), "cannot listen on systemd:wbe: no socket unit offers a socket named wbe; offered are web"),
+        (offered().arg("-listen=systemd:wbe"), "cannot listen on systemd:wbe: no socket unit passes a socket named wbe; available: web"),
         (
             Setup::new().arg("-listen=systemd:"),
             "cannot listen on systemd:: LISTEN_FDS is not set: no service manager has handed over a socket",
         ),
         (foreign.arg("-listen=systemd:"), "cannot listen on systemd:: LISTEN_PID is 1, and this is "),
-        (offered().arg("-listen=systemd:").arg("-env=A={fd:admin}"), "cannot fill in -env=A: no socket unit offers a socket named admin"),
+        (offered().arg("-listen=systemd:").arg("-env=A={fd:admin}"), "cannot fill in -env=A: no socket unit passes a socket named admin"),
     ] {
         let dir = free_dir();
         let marker = dir.join("marker");

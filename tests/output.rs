@@ -245,7 +245,7 @@ fn what_a_grandchild_writes_after_the_worker_s_death_is_still_relayed() {
     let pipes = || open_fds(master.pid()).values().filter(|what| what.starts_with("pipe:")).count();
     let before = pipes();
     master.signal(SIGHUP);
-    master.wait_note(&format!("pid {leader} exited"), SOON);
+    master.wait_note(&format!("(pid {leader}) exited"), SOON);
     master.wait_outputs("ready", 3, SOON);
     assert!(pipes() > before, "those of the grandchild are still open");
     assert!(send(grandchild, SIGUSR1));
@@ -399,9 +399,9 @@ fn the_output_of_dead_workers_that_nobody_reads_is_bounded_in_total_and_the_rest
     let mut lost = BTreeMap::new();
     for entry in &log {
         let Entry::Note(note) = entry else { continue };
-        if let Some((before, _)) = note.split_once(" bytes of output lost while the log was blocked") {
-            let bytes: usize = before.rsplit(' ').next().and_then(|bytes| bytes.parse().ok()).expect("a number");
-            assert!(lost.insert(pid_in_note(note), bytes).is_none(), "once each: {note}");
+        if let Some((_, loss)) = note.split_once(": lost ") {
+            let bytes: usize = loss.split(' ').next().and_then(|bytes| bytes.parse().ok()).expect("a number");
+            assert!(lost.insert(phrase::pid_in(loss), bytes).is_none(), "once each: {note}");
         }
     }
     assert!(lost.len() > DEAD / 2 && lost.len() < DEAD, "{lost:?}");
@@ -503,13 +503,13 @@ fn notes_that_nobody_reads_are_counted_and_the_count_is_told_as_soon_as_somebody
     let mut log = Vec::new();
     eventually("the count comes by itself: nothing else happens", SOON, || {
         let _ = reader.read_to_end(&mut log);
-        String::from_utf8_lossy(&log).contains(" notes lost")
+        phrase::matches(&String::from_utf8_lossy(&log), phrase::LOST_LINES)
     });
     assert_eq!(master.stop(SIGTERM), exited(0));
     log.extend(read_all(reader));
     let notes: Vec<String> = String::from_utf8_lossy(&log).lines().map(String::from).collect();
-    let (lost, told): (Vec<&String>, Vec<&String>) = notes.iter().partition(|note| note.contains(" notes lost"));
-    let count = |note: &String| note.split_once(": ")?.1.split(' ').next()?.parse::<usize>().ok();
+    let (lost, told): (Vec<&String>, Vec<&String>) = notes.iter().partition(|note| phrase::matches(note, phrase::LOST_LINES));
+    let count = |note: &String| note.split_once(": lost ")?.1.split(' ').next()?.parse::<usize>().ok();
     let lost: usize = lost.into_iter().map(|note| count(note).expect("a number")).sum();
     assert!(lost > 0, "the test was to make it lose some");
     // Of each generation: started, current, told, gone; at the ends: listening, stopping, ended.

@@ -15,7 +15,8 @@ use nix::unistd::geteuid;
 
 use crate::harness::{FreeDir, Master, SOON, Setup, eventually, exited, fixture, free_dir, killed, open_fds, phrase, skip};
 
-const CAME_BACK: &str = "had disappeared; it leads to the same socket again";
+/// The end of the log line that names a path which exists again.
+const RESTORED: &str = ", which had disappeared";
 
 fn listen_on(path: &Path, query: &str) -> Setup {
     Setup::new().arg("-start=0").arg(format!("-listen=unix://{}{query}", path.display()))
@@ -76,7 +77,7 @@ fn a_path_that_disappears_comes_back_with_the_same_socket() {
             [|path: &Path| fs::remove_file(path), |path: &Path| fs::rename(path, path.with_file_name("moved"))].into_iter().enumerate()
         {
             take_away(&path).expect("it is there");
-            master.wait_notes(&format!("{} {CAME_BACK}", path.display()), count + 1, SOON);
+            master.wait_notes(&format!("{}{RESTORED}", path.display()), count + 1, SOON);
             assert_eq!(inode(&path), born);
             assert!(is_served(&path));
         }
@@ -96,7 +97,7 @@ fn the_path_of_a_datagram_socket_and_that_of_the_control_socket_come_back_too() 
     for path in [&path, &control] {
         let born = inode(path);
         fs::remove_file(path).expect("it is there");
-        master.wait_note(&format!("{} {CAME_BACK}", path.display()), SOON);
+        master.wait_note(&format!("{}{RESTORED}", path.display()), SOON);
         assert_eq!(inode(path), born);
     }
     UnixStream::connect(&control).expect("the control socket is reached again");
@@ -122,7 +123,7 @@ fn a_path_that_somebody_else_takes_is_left_and_the_log_says_so() {
     let mut master = serving(listen_on(&path, ""));
     let other = UnixListener::bind(dir.join("other")).expect("a free path");
     fs::rename(dir.join("other"), &path).expect("a directory of our own");
-    master.wait_note("belongs to another program now", SOON);
+    master.wait_note("now belongs to another program", SOON);
     assert_eq!(master.stop(Signal::SIGTERM), exited(143));
     UnixStream::connect(&path).and_then(|_| other.accept()).expect("the other one is still reached");
     assert_eq!(names(&dir), ["sock"]);
@@ -139,7 +140,7 @@ fn a_path_that_cannot_come_back_is_told() {
     eventually("it is stopped", SOON, || crate::harness::state_of(master.pid()) == Some('T'));
     fs::remove_dir_all(dir.join("run")).expect("it is there");
     master.signal(Signal::SIGCONT);
-    master.wait_note("has disappeared and cannot be put back", SOON);
+    master.wait_note("cannot restore ", SOON);
     assert_eq!(master.stop(Signal::SIGTERM), exited(143));
 }
 
@@ -173,7 +174,7 @@ fn what_a_killed_master_has_left_is_replaced_with_its_second_name() {
     let mut next = serving(listen_on(&path, ""));
     assert_eq!(inode(&hidden(&path)), inode(&path));
     fs::remove_file(&path).expect("it is there");
-    next.wait_note(CAME_BACK, SOON);
+    next.wait_note(RESTORED, SOON);
     assert_eq!(next.stop(Signal::SIGTERM), exited(143));
     assert_eq!(names(&dir), [""; 0]);
 }
@@ -259,7 +260,7 @@ fn the_directory_is_locked_meanwhile_and_a_lock_that_never_ends_is_no_obstacle()
     let mut waiting = listen_on(&path, "").program(fixture("worker"), ["serve"]).spawn();
     eventually("signals are blocked", SOON, || blocks(waiting.pid(), Signal::SIGUSR1));
     assert_eq!(waiting.stop(Signal::SIGTERM), exited(143));
-    let text = format!("socketmaster: SIGTERM ended the start while it waited for the lock of {}", dir.display());
+    let text = format!("socketmaster: received SIGTERM during the start, while waiting for the lock of {}", dir.display());
     assert_eq!(said(&waiting), [text]);
     assert_eq!(names(&dir), [""; 0]);
     // Held for ever, as anybody may do to /tmp. It waits once, however many paths there are: these would take a quarter of an hour.

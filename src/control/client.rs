@@ -31,7 +31,7 @@ pub fn ask(ask: &Ask, found: InheritedSignals) -> Result<u8, Error> {
     let cannot = |cause: String| Error::cannot("reach a master at", OneLine::from(ask.control.to_string()).to_string(), cause);
     let stream = socket::connect_stream(&ask.control, ConnectWait::Until(LONGEST_SILENCE)).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock => cannot(silence()),
-        _ => cannot(reason(&error)).hint("is it running, with this -control?"),
+        _ => cannot(reason(&error)).hint("is it running with this -control?"),
     })?;
     check(&stream, &ask.control).map_err(cannot)?;
     let mut asked = Asked::new(stream).map_err(|error| cannot(reason(&error)))?;
@@ -121,12 +121,12 @@ impl Asked {
 }
 
 fn silence() -> String {
-    format!("it has not answered within {} s", LONGEST_SILENCE.as_secs())
+    format!("no answer within {} s", LONGEST_SILENCE.as_secs())
 }
 
 fn nonsense(line: &str) -> String {
     let shown: String = line.trim_end().chars().take(SHOWN).collect();
-    format!("it answers {shown:?}")
+    format!("unexpected answer {shown:?}")
 }
 
 /// A text of several lines, each without control characters.
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_none_is_shown_in_part() {
-        assert_eq!(nonsense("HTTP/1.1 400 Bad\u{1b}\r\n"), "it answers \"HTTP/1.1 400 Bad\\u{1b}\"");
+        assert_eq!(nonsense("HTTP/1.1 400 Bad\u{1b}\r\n"), "unexpected answer \"HTTP/1.1 400 Bad\\u{1b}\"");
         assert!(nonsense(&"x".repeat(100_000)).len() < 300);
     }
 

@@ -142,7 +142,7 @@ impl Server {
         let length = match self.rest {
             Some(rest) => rest.length.saturating_mul(2).min(LONGEST_REST),
             None => {
-                self.note = Some(format!("cannot accept at the control socket: {}; retrying until it can", reason(&error)));
+                self.note = Some(format!("cannot accept connections at the control socket: {}; retrying", reason(&error)));
                 FIRST_REST
             }
         };
@@ -175,7 +175,7 @@ impl Server {
             Verdict::Unseen => {
                 turn_away(
                     &stream,
-                    &format!("uid {} may stand for any user, and the caller is not seen in the master's user namespace", peer.uid),
+                    &format!("uid {} may stand for any user, and the caller is not known to be in the master's user namespace", peer.uid),
                 );
             }
         }

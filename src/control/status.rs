@@ -66,18 +66,18 @@ impl Snapshot {
     /// What goes on, in one line, and why the last reload failed if it has.
     pub fn line(&self) -> String {
         let mut line = match self.state {
-            State::Starting => format!("generation {} starts", GenerationNumber::FIRST),
+            State::Starting => format!("starting generation {}", GenerationNumber::FIRST),
             State::Serving => format!("{} serves", self.group(Role::Current)),
-            State::Reloading => format!("reloading: {} warms up, {} serves", self.group(Role::Candidate), self.group(Role::Current)),
-            State::Ended => "ended".to_owned(),
+            State::Reloading => format!("reloading: {} starts, {} serves", self.group(Role::Candidate), self.group(Role::Current)),
+            State::Ended => "exiting".to_owned(),
             State::Stopping => match self.workers.len() {
-                1 => "stopping: waits for 1 worker".to_owned(),
-                count => format!("stopping: waits for {count} workers"),
+                1 => "shutting down: waiting for 1 worker".to_owned(),
+                count => format!("shutting down: waiting for {count} workers"),
             },
         };
         let retiring = self.with_role(Role::Retiring).count();
         if retiring > 0 && !matches!(self.state, State::Stopping | State::Ended) {
-            line.push_str(&format!("; {retiring} told to stop"));
+            line.push_str(&format!("; stopping workers: {retiring}"));
         }
         if let Some(LastReload { ok: false, text, .. }) = &self.last_reload {
             line.push_str(&format!("; last {text}"));
@@ -117,7 +117,7 @@ impl Snapshot {
             let age = Age(worker.age).to_string();
             text.push_str(&format!("{:>10}  {:8}  {:>7}  {age:>8}", worker.generation.0, role(worker), worker.pid.as_raw()));
             if let Some((signal, ago)) = worker.told {
-                text.push_str(&format!("  told to stop ({signal}) {} ago", Age(ago)));
+                text.push_str(&format!("  sent {signal} {} ago", Age(ago)));
             }
             text.push('\n');
         }
@@ -235,7 +235,7 @@ mod tests {
             listeners: vec![listener(3, "tcp://127.0.0.1:80", Some("web"), Some(12)), listener(4, "unix:///run/\"a\"", None, None)],
             last_reload: Some(LastReload {
                 ok: true,
-                text: "generation 2 serves after 1.00 s (pid 102)".into(),
+                text: "generation 2 (pid 102) is current after 1.00 s".into(),
                 ago: Duration::from_secs(1),
             }),
             ..snapshot(State::Serving, vec![retiring(101, 1), current(102, 2)])
@@ -244,30 +244,30 @@ mod tests {
 
     #[test]
     fn a_line_says_what_goes_on() {
-        assert_eq!(snapshot(State::Starting, vec![]).line(), "generation 1 starts");
+        assert_eq!(snapshot(State::Starting, vec![]).line(), "starting generation 1");
         assert_eq!(snapshot(State::Serving, vec![current(101, 1)]).line(), "generation 1 (pid 101) serves");
         assert_eq!(snapshot(State::Serving, vec![current(101, 1), current(102, 1)]).line(), "generation 1 (2 workers) serves");
         assert_eq!(
             snapshot(State::Reloading, vec![current(101, 1), worker(102, 2, Role::Candidate, 1, None)]).line(),
-            "reloading: generation 2 (pid 102) warms up, generation 1 (pid 101) serves"
+            "reloading: generation 2 (pid 102) starts, generation 1 (pid 101) serves"
         );
         assert_eq!(
             Snapshot { newest: GenerationNumber(2), ..snapshot(State::Reloading, vec![current(101, 1)]) }.line(),
-            "reloading: generation 2 warms up, generation 1 (pid 101) serves",
+            "reloading: generation 2 starts, generation 1 (pid 101) serves",
             "a candidate that does not run yet"
         );
-        assert_eq!(reloaded().line(), "generation 2 (pid 102) serves; 1 told to stop");
-        assert_eq!(snapshot(State::Stopping, vec![retiring(101, 1)]).line(), "stopping: waits for 1 worker");
-        assert_eq!(snapshot(State::Ended, vec![]).line(), "ended");
+        assert_eq!(reloaded().line(), "generation 2 (pid 102) serves; stopping workers: 1");
+        assert_eq!(snapshot(State::Stopping, vec![retiring(101, 1)]).line(), "shutting down: waiting for 1 worker");
+        assert_eq!(snapshot(State::Ended, vec![]).line(), "exiting");
     }
 
     #[test]
     fn a_line_says_why_the_last_reload_failed() {
-        let text = "reload failed: generation 2: cannot execute a\u{1b}\nb; generation 1 stays";
+        let text = "reload failed: generation 2 did not start: cannot execute a\u{1b}\nb; generation 1 keeps running";
         let last_reload = Some(LastReload { ok: false, text: text.into(), ago: Duration::ZERO });
         assert_eq!(
             Snapshot { last_reload, ..snapshot(State::Serving, vec![current(101, 1)]) }.line(),
-            "generation 1 (pid 101) serves; last reload failed: generation 2: cannot execute a\\u{1b}\\nb; generation 1 stays"
+            "generation 1 (pid 101) serves; last reload failed: generation 2 did not start: cannot execute a\\u{1b}\\nb; generation 1 keeps running"
         );
     }
 
@@ -277,17 +277,17 @@ mod tests {
         assert_eq!(
             reloaded().table(),
             format!(
-                "socketmaster {version}, pid 7, up 3 s: generation 2 (pid 102) serves; 1 told to stop
+                "socketmaster {version}, pid 7, up 3 s: generation 2 (pid 102) serves; stopping workers: 1
 
 GENERATION  ROLE          PID       AGE
          2  current       102       2 s
-         1  retiring      101       3 s  told to stop (SIGTERM) 1 s ago
+         1  retiring      101       3 s  sent SIGTERM 1 s ago
 
         FD  LISTENER
          3  tcp://127.0.0.1:80  web  12 waiting
          4  unix:///run/\"a\"
 
-last reload, 1 s ago: generation 2 serves after 1.00 s (pid 102)"
+last reload, 1 s ago: generation 2 (pid 102) is current after 1.00 s"
             )
         );
     }
@@ -309,12 +309,12 @@ last reload, 1 s ago: generation 2 serves after 1.00 s (pid 102)"
         assert_eq!(
             members,
             format!(
-                "\"generation 2 (pid 102) serves; 1 told to stop\",\"version\":\"{version}\",\"pid\":7,\"uptime\":3.0,\"state\":\"serving\",\
+                "\"generation 2 (pid 102) serves; stopping workers: 1\",\"version\":\"{version}\",\"pid\":7,\"uptime\":3.0,\"state\":\"serving\",\
                  \"workers\":[{{\"pid\":102,\"generation\":2,\"role\":\"current\",\"age\":2.0,\"told\":null}},\
                  {{\"pid\":101,\"generation\":1,\"role\":\"retiring\",\"age\":3.0,\"told\":{{\"signal\":\"SIGTERM\",\"ago\":1.0}}}}],\
                  \"listeners\":[{{\"fd\":3,\"uri\":\"tcp://127.0.0.1:80\",\"name\":\"web\",\"queue\":12}},\
                  {{\"fd\":4,\"uri\":\"unix:///run/\\\"a\\\"\",\"name\":null}}],\
-                 \"last_reload\":{{\"ok\":true,\"text\":\"generation 2 serves after 1.00 s (pid 102)\",\"ago\":1.0}}}}\n"
+                 \"last_reload\":{{\"ok\":true,\"text\":\"generation 2 (pid 102) is current after 1.00 s\",\"ago\":1.0}}}}\n"
             )
         );
         let none = snapshot(State::Stopping, vec![]).report().line();

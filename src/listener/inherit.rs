@@ -95,8 +95,8 @@ pub fn expand(listen: Vec<Endpoint>, offered: &Result<Vec<Offered>, String>) -> 
         if expanded.len() == before {
             let names: Vec<&str> = from_units.iter().map(|socket| socket.name.as_str()).collect();
             return Err(cannot(match (wanted, names.as_slice()) {
-                (_, []) => "no socket unit offers a socket".to_owned(),
-                (Some(name), names) => format!("no socket unit offers a socket named {name}; offered are {}", names.join(", ")),
+                (_, []) => "no socket unit passes a socket".to_owned(),
+                (Some(name), names) => format!("no socket unit passes a socket named {name}; available: {}", names.join(", ")),
                 (None, _) => "other listeners take all that is offered".to_owned(),
             }));
         }
@@ -348,9 +348,9 @@ mod tests {
     fn a_systemd_listener_without_a_socket_is_an_error() {
         assert_eq!(
             expanded(&["systemd:web"], &["a", "b"]).unwrap_err(),
-            "cannot listen on systemd:web: no socket unit offers a socket named web; offered are a, b"
+            "cannot listen on systemd:web: no socket unit passes a socket named web; available: a, b"
         );
-        assert_eq!(expanded(&["systemd:"], &[]).unwrap_err(), "cannot listen on systemd:: no socket unit offers a socket");
+        assert_eq!(expanded(&["systemd:"], &[]).unwrap_err(), "cannot listen on systemd:: no socket unit passes a socket");
         assert!(expanded(&["systemd:", "systemd:a"], &["a"]).unwrap_err().ends_with("other listeners take all that is offered"));
         let none = expand(endpoints(&["systemd:"]), &Err("LISTEN_FDS is not set".to_owned())).unwrap_err();
         assert_eq!(none.to_string(), "cannot listen on systemd:: LISTEN_FDS is not set");

@@ -151,7 +151,7 @@ fn attempt(resolved: &Resolved, directories: &mut Directories, patience: Patienc
         Address::Inet { transport, .. } => Ok(Opened { fd: open_inet(resolved, kind_of_inet(*transport))?, path: None }),
         Address::Unix { kind, name } => open_unix(resolved, kind_of_unix(*kind), name, directories, patience),
         Address::Inherited(_) => Err(Refusal::obstacle("an inherited socket can be taken only at the start")),
-        Address::Activated(_) => Err(Refusal::obstacle("no socket unit offers a socket")),
+        Address::Activated(_) => Err(Refusal::obstacle("no socket unit passes a socket")),
     }
 }
 

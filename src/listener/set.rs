@@ -595,7 +595,7 @@ mod tests {
         fs::set_permissions(&path, PermissionsExt::from_mode(0o604)).expect("ours");
         let plan = set.plan(wanted(&[&format!("{a}?mode=0666"), "tcp://127.0.0.1:0?nodelay=1"]));
         let error = set.apply(plan).expect_err("another file").to_string();
-        assert!(error.ends_with("the path belongs to another program now"), "{error}");
+        assert!(error.ends_with("the path now belongs to another program"), "{error}");
         assert_eq!(mode(&path), 0o604);
     }
 
@@ -609,7 +609,7 @@ mod tests {
         fs::remove_file(dir.0.join("8")).expect("it is there");
         assert!(set.watch().is_some());
         let path = |name: &str| dir.0.join(name).display().to_string();
-        let lines = [path("7"), path("8")].map(|path| format!("{path} had disappeared; it leads to the same socket again"));
+        let lines = [path("7"), path("8")].map(|path| format!("restored {path}, which had disappeared"));
         assert_eq!(set.paths_changed(), lines);
         assert_eq!(set.paths_changed(), [""; 0], "its own doing is no news");
         set.close(true);

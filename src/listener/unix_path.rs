@@ -331,7 +331,7 @@ impl UnixPath {
         let found = entry.metadata()?;
         // The socket is open, so no other file can have its number.
         if !FileId::of(&found).is_inode(&self.file) {
-            return Err(Refusal::obstacle("the path belongs to another program now"));
+            return Err(Refusal::obstacle("the path now belongs to another program"));
         }
         Ok(owner.give(&self.path, &entry, &found)?)
     }
@@ -381,16 +381,16 @@ impl UnixPath {
                 }
                 None
             }
-            Some(_) => self.once(format!("{shown} belongs to another program now: clients do not reach this master there any more")),
+            Some(_) => self.once(format!("{shown} now belongs to another program; clients no longer reach this master there")),
             None if !self.is_at(&hidden) => {
-                self.once(format!("{shown} has disappeared and cannot be put back: {} is gone too", OneLine::from(&*hidden)))
+                self.once(format!("cannot restore {shown}, which has disappeared: {} has disappeared too", OneLine::from(&*hidden)))
             }
             None => match openat::link(&self.directory.fd, &hidden, &self.name) {
                 Ok(()) => {
                     self.told = false;
-                    Some(format!("{shown} had disappeared; it leads to the same socket again"))
+                    Some(format!("restored {shown}, which had disappeared"))
                 }
-                Err(error) => self.once(format!("{shown} has disappeared and cannot be put back: {}", reason(&error))),
+                Err(error) => self.once(format!("cannot restore {shown}, which has disappeared: {}", reason(&error))),
             },
         }
     }
@@ -503,7 +503,7 @@ fn remove_stale(directory: &Directory, name: &OsStr, claim: &Claim) -> Result<()
     match knock(claim.kind, directory.certain_path(name).as_deref().unwrap_or(claim.path))? {
         // Only the one that was knocked at.
         Answer::Nobody if directory.identify(name) == Some(FileId::of(&found)) => openat::unlink(&directory.fd, name).map_err(|error| {
-            Refusal::Obstacle { cause: reason(&error), hint: Some("nobody answers there, but the path cannot be removed") }
+            Refusal::Obstacle { cause: reason(&error), hint: Some("the socket is stale, but its path cannot be removed") }
         }),
         Answer::Nobody => Ok(()),
         Answer::Somebody(pid) => Err(Refusal::InUse { pid }),

@@ -143,10 +143,10 @@ impl Log {
     fn tell_lost(&mut self) {
         let Lost { notes, bytes } = std::mem::take(&mut self.lost);
         if notes > 0 {
-            self.put(Level::Warning, format_args!("{notes} notes lost while the log was blocked"));
+            self.put(Level::Warning, format_args!("lost {notes} log lines while the log was blocked"));
         }
         if bytes > 0 {
-            self.put(Level::Warning, format_args!("{bytes} bytes of output lost while the log was blocked"));
+            self.put(Level::Warning, format_args!("lost {bytes} bytes of output while the log was blocked"));
         }
     }
 
@@ -250,7 +250,7 @@ impl Sink for Log {
     }
 
     fn lost(&mut self, pid: Pid, bytes: usize) {
-        if !self.put_if_room(Level::Warning, format_args!("pid {pid}: {bytes} bytes of output lost while the log was blocked")) {
+        if !self.put_if_room(Level::Warning, format_args!("lost {bytes} bytes of output of pid {pid} while the log was blocked")) {
             self.lost.bytes = self.lost.bytes.saturating_add(bytes as u64);
         }
     }
@@ -404,8 +404,8 @@ mod tests {
         assert!(log.waiting() < 3 * FULL, "{}", log.waiting());
         let lines = read_through(&mut log, &reader);
         let notes = &lines[count..];
-        let lost: usize = notes.last().and_then(|line| line.rsplit(": ").next()?.split(' ').next()?.parse().ok()).expect("a number");
-        assert!(lost > 0 && notes[notes.len() - 1].ends_with(" notes lost while the log was blocked"));
+        let lost: usize = notes.last().and_then(|line| line.rsplit(": lost ").next()?.split(' ').next()?.parse().ok()).expect("a number");
+        assert!(lost > 0 && notes[notes.len() - 1].ends_with(" log lines while the log was blocked"));
         assert_eq!(notes.len() - 1 + lost, NOTES);
         assert!(notes[..notes.len() - 1].iter().enumerate().all(|(number, line)| line.ends_with(&format!(": {number}"))));
     }
@@ -423,7 +423,7 @@ mod tests {
         assert_eq!(log.room(), 0);
         log.lost(pid(8), 12_345);
         let lines = read_through(&mut log, &reader);
-        assert!(lines.last().is_some_and(|line| line.ends_with(": pid 8: 12345 bytes of output lost while the log was blocked")));
+        assert!(lines.last().is_some_and(|line| line.ends_with(": lost 12345 bytes of output of pid 8 while the log was blocked")));
         assert_eq!(log.room(), usize::MAX);
     }
 
@@ -435,14 +435,9 @@ mod tests {
             log.lost(pid(8), 10);
         }
         let lines = read_through(&mut log, &reader);
-        let told = |line: &&String| line.ends_with(" bytes of output lost while the log was blocked");
-        let total: u64 = lines
-            .iter()
-            .filter(told)
-            .filter_map(|line| {
-                line.strip_suffix(" bytes of output lost while the log was blocked")?.rsplit(' ').next()?.parse::<u64>().ok()
-            })
-            .sum();
+        let told = |line: &&String| line.contains(": lost ") && line.ends_with(" while the log was blocked");
+        let total: u64 =
+            lines.iter().filter(told).filter_map(|line| line.split_once(": lost ")?.1.split(' ').next()?.parse::<u64>().ok()).sum();
         assert_eq!(total, 20_000);
         assert!(lines.iter().filter(told).count() < 2000);
     }

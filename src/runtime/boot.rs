@@ -155,9 +155,7 @@ fn open_listeners(
         notes.extend(failure);
     }
     let untaken = inherit::untaken(listen, offered).into_iter();
-    notes.extend(
-        untaken.map(|name| format!("a socket unit offers a socket named {name}, and no listener takes it; add -listen=systemd:{name}")),
-    );
+    notes.extend(untaken.map(|name| format!("no listener takes the socket unit's socket {name}; add -listen=systemd:{name}")));
     Ok((listeners, manager))
 }
 
@@ -168,5 +166,5 @@ fn deaf_to(stop_signal: Signal, inherited: &InheritedSignals) -> Option<String> 
         (false, true) => "ignored",
         (false, false) => return None,
     };
-    Some(format!("{stop_signal} is {how} in the process that started socketmaster; workers inherit this and may not stop at it"))
+    Some(format!("{stop_signal} is {how} in the process that started socketmaster; workers inherit this and may ignore the stop signal"))
 }

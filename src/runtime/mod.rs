@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::listener::set::{HeldSocket, ListenerSet};
 use crate::output::log::Log;
 use crate::output::relay::Relay;
-use crate::supervisor::{Event, Generation, Phase, Supervisor, Worker};
+use crate::supervisor::{Event, Generation, Message, Phase, Supervisor, Worker};
 use crate::sys::errno::reason;
 use crate::sys::poll::{Interest, Wait};
 use crate::sys::signal::{InheritedSignals, Received, SignalFd};
@@ -156,7 +156,7 @@ impl Running {
         }
         self.log.flush();
         if let Some(Err(error)) = self.service_manager.as_mut().map(ServiceManager::flush) {
-            self.log.note(Level::Warning, format_args!("cannot tell the service manager: {}", reason(&error)));
+            self.log.note(Level::Warning, format_args!("cannot notify the service manager: {}", reason(&error)));
         }
         if let Some(control) = &mut self.control {
             control.flush();
@@ -251,7 +251,7 @@ impl Running {
             Verb::Stop => (self.rules.stop(), "stop"),
         };
         if self.supervisor.phase() != Phase::Stopping || verb == Verb::Stop {
-            self.log.note(Level::Notice, format_args!("told to {what} by pid {}, uid {}", peer.pid, peer.uid));
+            self.log.note(Level::Notice, format_args!("received {what} request from pid {}, uid {}", peer.pid, peer.uid));
         }
         self.tell(Event::Requested { request, caller: Some(caller) });
     }
@@ -325,7 +325,7 @@ impl Running {
         let Running { listeners, control, pid_file, streams, .. } = self;
         drop((listeners, pid_file, streams));
         if let Some(control) = control {
-            let line = Answer::ok(format!("ended with status {}", end.status)).line();
+            let line = Answer::ok(Message::Ended { status: end.status }.to_string()).line();
             control.end(end.callers.into_iter().map(|caller| (caller, line.clone())));
         }
         end.status

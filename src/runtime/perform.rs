@@ -236,7 +236,7 @@ impl Running {
     // ---- the end
 
     fn report_leftovers(&mut self, quick: bool) {
-        const STAY: &str = "a program must stay in the foreground (nginx: daemon off;)";
+        const STAY: &str = "configure it to stay in the foreground (nginx: daemon off;)";
         if wait::has_children() {
             let left: Vec<String> = proc::children(MOST_NAMED)
                 .into_iter()
@@ -244,12 +244,12 @@ impl Running {
                 .map(|process| format!("{} ({})", process.pid, process.name))
                 .collect();
             if !left.is_empty() {
-                self.log.note(Level::Warning, format_args!("processes that the program started are left: {}; {STAY}", left.join(", ")));
+                self.log.note(Level::Warning, format_args!("the program exited but left processes running: {}; {STAY}", left.join(", ")));
                 return;
             }
         }
         if quick && !self.listeners.is_empty() {
-            self.log.note(Level::Warning, format_args!("the program has exited with status 0 at once; {STAY}"));
+            self.log.note(Level::Warning, format_args!("the program exited with status 0 right after its start; {STAY}"));
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn is_plain_init(reloadable: &Reloadable, controlled: bool) -> bool {
 pub(super) fn check_templates(reloadable: &Reloadable, listen: &[Endpoint]) -> Result<(), Error> {
     let missing = reloadable.env.iter().find_map(|(key, template)| Some((key, template.missing_name(listen)?)));
     missing.map_or(Ok(()), |(key, name)| {
-        let cause = format!("no socket unit offers a socket named {name}");
+        let cause = format!("no socket unit passes a socket named {name}");
         Err(Error::cannot("fill in", format!("-env={}", key.display()), cause))
     })
 }
@@ -90,7 +90,7 @@ impl Running {
 
     fn load_again(&self) -> Result<(LaunchSpec, Policy, SignalTable), Error> {
         let Command::Run(config) = config::load(&self.invocation)? else {
-            return Err(Error::usage("the command line no longer asks for a program to run"));
+            return Err(Error::usage("the configuration names no program to run any more"));
         };
         let reloadable = config.reloadable;
         let (policy, rules) = (reloadable.policy.clone(), reloadable.signals.clone());

@@ -153,35 +153,31 @@ pub enum Why {
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Reloaded { generation, pid, workers, took } = self;
-        write!(f, "generation {generation} serves after {}", Seconds(*took))?;
+        write!(f, "generation {generation} ")?;
         match pid {
-            Some(pid) if *workers == 1 => write!(f, " (pid {pid})"),
-            Some(pid) => write!(f, " ({workers} workers, the first is pid {pid})"),
-            None => Ok(()),
+            Some(pid) if *workers == 1 => write!(f, "(pid {pid}) ")?,
+            Some(pid) => write!(f, "({workers} workers, the first has pid {pid}) ")?,
+            None => {}
         }
+        write!(f, "is current after {}", Seconds(*took))
     }
 }
 
 impl fmt::Display for FailedReload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FailedReload { generation, why, stays } = self;
-        write!(f, "reload failed: generation {generation}: {why}; ")?;
-        match stays {
-            Some(stays) => write!(f, "generation {stays} stays"),
-            None => f.write_str("no generation serves"),
+        write!(f, "reload failed: generation {generation} ")?;
+        match why {
+            Why::NotLoaded(cause) => write!(f, "did not start: {cause}")?,
+            Why::NotStarted(error) => write!(f, "did not start: {}", error.cause)?,
+            Why::Exited { pid: Some(pid), status, lived } => write!(f, "(pid {pid}) {status} after {}", Seconds(*lived))?,
+            Why::Exited { pid: None, status, lived } => write!(f, "{status} after {}", Seconds(*lived))?,
+            Why::NotExecuted => f.write_str("did not execute its program in time")?,
+            Why::DeadlineMissed => f.write_str("was not ready in time")?,
         }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Why::NotLoaded(cause) => cause.fmt(f),
-            Why::NotStarted(error) => f.write_str(&error.cause),
-            Why::Exited { pid: Some(pid), status, lived } => write!(f, "pid {pid} {status} after {}", Seconds(*lived)),
-            Why::Exited { pid: None, status, lived } => write!(f, "a worker {status} after {}", Seconds(*lived)),
-            Why::NotExecuted => f.write_str("the program was not executed in time"),
-            Why::DeadlineMissed => f.write_str("not ready in time"),
+        match stays {
+            Some(stays) => write!(f, "; generation {stays} keeps running"),
+            None => f.write_str("; no generation serves"),
         }
     }
 }

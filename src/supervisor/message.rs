@@ -74,48 +74,49 @@ impl Message {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Message::Started { generation, pid } => write!(f, "generation {generation}: started, pid {pid}"),
-            Message::Ready { generation, pid } => write!(f, "generation {generation}: pid {pid} is ready"),
-            Message::Current { generation } => write!(f, "generation {generation}: current"),
-            Message::ToldToStop { generation, pid, signal } => write!(f, "generation {generation}: pid {pid} told to stop ({signal})"),
-            Message::StoppedBeforeItRan { generation } => write!(f, "generation {generation}: stopped before it ran"),
+            Message::Started { generation, pid } => write!(f, "generation {generation} (pid {pid}) started"),
+            Message::Ready { generation, pid } => write!(f, "generation {generation} (pid {pid}) is ready"),
+            Message::Current { generation } => write!(f, "generation {generation} is current"),
+            Message::ToldToStop { generation, pid, signal } => write!(f, "stopping generation {generation} (pid {pid}) with {signal}"),
+            Message::StoppedBeforeItRan { generation } => write!(f, "generation {generation} was stopped before its program ran"),
             Message::Exited { generation, pid: Some(pid), status, lived } => {
-                write!(f, "generation {generation}: pid {pid} {status} after {}", Seconds(*lived))
+                write!(f, "generation {generation} (pid {pid}) {status} after {}", Seconds(*lived))
             }
             Message::Exited { generation, pid: None, status, lived } => {
-                write!(f, "generation {generation}: a worker {status} after {}", Seconds(*lived))
+                write!(f, "a worker of generation {generation} {status} after {}", Seconds(*lived))
             }
             Message::GroupLeft { generation, pid } => {
-                write!(f, "generation {generation}: other processes of process group {pid} still run")
+                write!(f, "generation {generation} (pid {pid}) left processes running in its process group")
             }
-            Message::GroupGone { generation, pid } => write!(f, "generation {generation}: process group {pid} is gone"),
+            Message::GroupGone { generation, pid } => {
+                write!(f, "generation {generation} (pid {pid}): the last process of its process group is gone")
+            }
             Message::Killed { generation, pid, waited } => {
-                write!(f, "generation {generation}: pid {pid} still runs {} after it was told to stop: killed", Seconds(*waited))
+                write!(f, "sent SIGKILL to generation {generation} (pid {pid}), still running {} after the stop signal", Seconds(*waited))
             }
             Message::GroupKilled { generation, pid, waited } => write!(
                 f,
-                "generation {generation}: pid {pid} is gone, but processes of its group still run {} after it was told to stop: killed",
+                "sent SIGKILL to the process group of generation {generation} (pid {pid}), still running {} after the stop signal",
                 Seconds(*waited)
             ),
-            Message::CannotKill { generation, pid, cause } => {
-                write!(f, "generation {generation}: cannot kill pid {pid}: {cause}")
-            }
+            Message::CannotKill { generation, pid, cause } => write!(f, "cannot kill generation {generation} (pid {pid}): {cause}"),
             Message::Continued { generation, pid } => {
-                write!(f, "generation {generation}: pid {pid} was suspended and no shell could continue it: continued")
+                write!(f, "sent SIGCONT to generation {generation} (pid {pid}): it was suspended, and no shell can continue it")
             }
             Message::NotStarted(error) => f.write_str(&error.cause),
-            Message::NotReady { generation } => write!(f, "generation {generation}: not ready in time"),
+            Message::NotReady { generation } => write!(f, "generation {generation} was not ready in time"),
             Message::ReloadFailed(failed) => failed.fmt(f),
-            Message::ReloadRemembered => f.write_str("a reload is in progress: another one follows"),
-            Message::ReloadRefused => f.write_str("reload refused: stopping"),
-            Message::Stopping { signal: Some(signal) } => write!(f, "stopping ({signal})"),
-            Message::Stopping { signal: None } => f.write_str("stopping"),
+            Message::ReloadRemembered => f.write_str("a reload is already in progress; another one follows"),
+            Message::ReloadRefused => f.write_str("reload refused: socketmaster is shutting down"),
+            Message::Stopping { signal: Some(signal) } => write!(f, "shutting down on {signal}"),
+            Message::Stopping { signal: None } => f.write_str("shutting down"),
             Message::NobodyAccepts { generation, retiring } => write!(
                 f,
-                "generation {generation} is gone, and nobody accepts connections until a reload succeeds; retiring workers left: {retiring}"
+                "no generation serves after the exit of generation {generation}; connections wait until a reload succeeds \
+                 (retiring workers: {retiring})"
             ),
-            Message::NotWaitedFor { workers } => write!(f, "exiting although some workers cannot be killed: {workers} left"),
-            Message::Ended { status } => write!(f, "ended with status {status}"),
+            Message::NotWaitedFor { workers } => write!(f, "exiting without waiting for {workers} worker(s) that cannot be killed"),
+            Message::Ended { status } => write!(f, "exiting with status {status}"),
         }
     }
 }

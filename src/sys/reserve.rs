@@ -68,8 +68,8 @@ pub fn notice() -> Option<String> {
         (soft != RLIM_INFINITY).then(|| format!("{name} is {} KiB", soft / 1024))
     });
     let limits: Vec<String> = limits.collect();
-    let cause = if limits.is_empty() { "the system has no more".to_owned() } else { limits.join(", ") };
-    Some(format!("memory is short: {cause}; using a reserve of {} KiB until there is more", SIZE / 1024))
+    let cause = if limits.is_empty() { "the system has none left".to_owned() } else { limits.join(", ") };
+    Some(format!("out of memory: {cause}; using a reserve of {} KiB until more is available", SIZE / 1024))
 }
 
 // SAFETY: every block comes from the system's allocator or from the reserve, and goes back to where it came from, which

@@ -69,8 +69,8 @@ impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExitStatus::Exited(status) => write!(f, "exited with status {status}"),
-            ExitStatus::Killed { signal, core: false } => write!(f, "killed by {signal}"),
-            ExitStatus::Killed { signal, core: true } => write!(f, "killed by {signal}, core dumped"),
+            ExitStatus::Killed { signal, core: false } => write!(f, "was killed by {signal}"),
+            ExitStatus::Killed { signal, core: true } => write!(f, "was killed by {signal} (core dumped)"),
         }
     }
 }
