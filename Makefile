@@ -126,6 +126,7 @@ fmt: ## formats the source
 check: ## formatting, clippy and the fast tests, in seconds: before each commit
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --locked --test docker --test deb -- -D warnings
 	$(CARGO) test --quiet --locked --lib -- --skip every_order --skip every_promise
 	$(CARGO) test --quiet --locked --test main -- architecture::
 	$(CARGO) test --quiet --locked -p xtask --test main -- pages::

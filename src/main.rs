@@ -21,6 +21,7 @@ use socketmaster::sys::argv::arguments;
 use socketmaster::sys::errno::reason;
 use socketmaster::sys::reserve::Allocator;
 use socketmaster::sys::signal::{self, InheritedSignals};
+use socketmaster::sys::stderr::NonblockingStderr;
 use socketmaster::types::one_line::OneLine;
 
 /// A failed allocation would abort, and PID 1 with it.
@@ -39,8 +40,11 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
     // SAFETY: they come straight from the C runtime.
     let args = unsafe { arguments(argc, argv) };
     c_int::from(start(args, found).unwrap_or_else(|error| {
-        // The write may fail where nobody reads; the exit status still tells. What was typed stays on its line.
-        let _ = writeln!(std::io::stderr(), "socketmaster: {}", OneLine::from(error.to_string()));
+        // The journal adds the name itself, and reads the level from the line.
+        let is_the_journal = std::env::var_os("JOURNAL_STREAM").is_some_and(|stream| NonblockingStderr::is_the_journal(&stream));
+        let tag = if is_the_journal { "<3>" } else { "socketmaster: " };
+        // The write fails if nobody reads; the exit status still tells. What was typed stays on its line.
+        let _ = writeln!(std::io::stderr(), "{tag}{}", OneLine::from(error.to_string()));
         error.exit_status()
     }))
 }

@@ -75,6 +75,24 @@ fn a_failed_reload_is_over_too_and_the_status_says_why() {
     assert_eq!(manager.turns(), ["READY=1", "RELOADING=1", "READY=1"]);
 }
 
+/// What `systemctl status` shows of a unit that has given up.
+#[test]
+fn the_last_status_says_how_the_program_exited() {
+    for (words, exit) in [(&["exit", "3"][..], "exited with status 3"), (&["die", "KILL"], "was killed by SIGKILL")] {
+        let manager = Manager::new();
+        let mut master = manager.over(Setup::new()).program(fixture("worker"), words).spawn();
+        master.wait_exit(SOON);
+        let last = eventually("the last status", SOON, || manager.told().pop().filter(|told| told.contains(" after ")));
+        assert!(last.contains("STATUS=the program (pid ") && last.contains(&format!(") {exit} after ")), "{last}");
+    }
+    let manager = Manager::new();
+    let dir = free_dir();
+    make_program(&dir.join("app"), [0; 100]);
+    let mut master = manager.over(Setup::new()).program(dir.join("app"), [""; 0]).spawn();
+    master.wait_exit(SOON);
+    manager.wait(&format!("STATUS=cannot execute {}", dir.join("app").display()));
+}
+
 #[test]
 fn a_status_that_changes_without_a_turn_is_told_too() {
     let manager = Manager::new();

@@ -272,6 +272,19 @@ fn the_journal_gets_levels_and_everything_else_name_and_pid() {
     }
 }
 
+/// A start that fails: the journal reads `socketmaster[PID]: cannot ...`, and not the name twice.
+#[test]
+fn the_journal_gets_the_level_of_an_error_at_the_start() {
+    let (reader, journal) = UnixStream::pair().expect("a pair");
+    let stat = nix::sys::stat::fstat(&journal).expect("a socket");
+    let setup = Setup::new().arg("-listen=nonsense").env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+    let mut master = run(with_stderr(setup, OwnedFd::from(journal).into()), "exit 3");
+    master.wait_exit(SOON);
+    drop(master);
+    let text = String::from_utf8(read_all(reader)).expect("text");
+    assert!(text.starts_with("<3>") && text.contains("nonsense") && !text.contains("socketmaster: "), "{text}");
+}
+
 /// Things that the master may find as its standard error, and that nobody reads until the test does.
 fn unread() -> Vec<(&'static str, Box<dyn Read + Send>, Stdio)> {
     let (reader, pipe) = io::pipe().expect("a pipe");

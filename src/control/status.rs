@@ -23,6 +23,8 @@ pub struct Snapshot {
     /// The open listeners.
     pub listeners: Vec<ListenerSeen>,
     pub last_reload: Option<LastReload>,
+    /// How the last worker exited, or why the program could not be started, in a sentence.
+    pub last_exit: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +71,7 @@ impl Snapshot {
             State::Starting => format!("starting generation {}", GenerationNumber::FIRST),
             State::Serving => format!("{} serves", self.group(Role::Current)),
             State::Reloading => format!("reloading: {} starts, {} serves", self.group(Role::Candidate), self.group(Role::Current)),
-            State::Ended => "exiting".to_owned(),
+            State::Ended => self.last_exit.clone().unwrap_or_else(|| "exiting".to_owned()),
             State::Stopping => match self.workers.len() {
                 1 => "shutting down: waiting for 1 worker".to_owned(),
                 count => format!("shutting down: waiting for {count} workers"),
@@ -224,7 +226,7 @@ mod tests {
 
     fn snapshot(state: State, workers: Vec<WorkerSeen>) -> Snapshot {
         let newest = workers.iter().map(|worker| worker.generation).max().unwrap_or(GenerationNumber::FIRST);
-        Snapshot { pid: 7, uptime: Duration::from_secs(3), state, newest, workers, listeners: vec![], last_reload: None }
+        Snapshot { pid: 7, uptime: Duration::from_secs(3), state, newest, workers, listeners: vec![], last_reload: None, last_exit: None }
     }
 
     /// After a reload, the old generation not gone yet.
@@ -259,6 +261,11 @@ mod tests {
         assert_eq!(reloaded().line(), "generation 2 (pid 102) serves; stopping workers: 1");
         assert_eq!(snapshot(State::Stopping, vec![retiring(101, 1)]).line(), "shutting down: waiting for 1 worker");
         assert_eq!(snapshot(State::Ended, vec![]).line(), "exiting");
+        let last_exit = Some("the program (pid 101) exited with status 1 after 0.20 s".to_owned());
+        assert_eq!(
+            Snapshot { last_exit, ..snapshot(State::Ended, vec![]) }.line(),
+            "the program (pid 101) exited with status 1 after 0.20 s"
+        );
     }
 
     #[test]

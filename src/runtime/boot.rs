@@ -119,6 +119,7 @@ pub(super) fn boot(
         pid_file: None,
         begun,
         last_reload: None,
+        last_exit: None,
         end: None,
     };
     Ok((running, FirstGeneration { spec: Rc::new(spec), policy }))

@@ -81,6 +81,8 @@ struct Running {
     pid_file: Option<PidFile>,
     begun: Instant,
     last_reload: Option<LastReload>,
+    /// How the last worker exited, for the status that the service manager keeps after the end.
+    last_exit: Option<String>,
     end: Option<End>,
 }
 
@@ -296,6 +298,7 @@ impl Running {
                 text: last.text.clone(),
                 ago: now.since(last.ended),
             }),
+            last_exit: self.last_exit.clone(),
         }
     }
 

@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 
 use super::{End, LastReload, Running};
 use crate::control::protocol::Answer;
-use crate::supervisor::{Action, Event, Importance, Lifecycle, Message, Program, Reply};
+use crate::supervisor::{Action, Event, Importance, Lifecycle, Message, Program, Reply, Seconds};
 use crate::sys::errno::reason;
 use crate::sys::{clock, fd, proc, signal, tty, wait};
 use crate::systemd::notify::ServiceManager;
 use crate::types::level::Level;
 use crate::types::one_line::OneLine;
-use crate::types::process::{GenerationNumber, SpawnError, WorkerId};
+use crate::types::process::{ExitStatus, GenerationNumber, SpawnError, WorkerId};
 use crate::types::request::{CallerId, Request};
 use crate::types::settings::Terminal;
 use crate::types::signal::Signal;
@@ -54,6 +54,9 @@ impl Running {
                 None
             }
             Action::Log(message) => {
+                if let Some(exit) = exit_of_program(&message) {
+                    self.last_exit = Some(exit);
+                }
                 self.log.note(level(&message), message);
                 None
             }
@@ -251,6 +254,19 @@ impl Running {
         if quick && !self.listeners.is_empty() {
             self.log.note(Level::Warning, format_args!("the program exited with status 0 right after its start; {STAY}"));
         }
+    }
+}
+
+/// What a message says about the end of a program, without the number of its generation.
+fn exit_of_program(message: &Message) -> Option<String> {
+    match message {
+        Message::Exited { pid, status, lived, .. } => {
+            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            let was = if matches!(status, ExitStatus::Killed { .. }) { "was " } else { "" };
+            Some(format!("the program{pid} {was}{status} after {}", Seconds(*lived)))
+        }
+        Message::NotStarted(error) => Some(error.cause.clone()),
+        _ => None,
     }
 }
 

@@ -122,7 +122,7 @@ impl fmt::Display for Message {
 }
 
 /// A duration as people read it in a log: "0.41 s".
-pub(super) struct Seconds(pub Duration);
+pub struct Seconds(pub Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 pub use event::{Action, Event, FailedReload, Lifecycle, Program, Reloaded, Reply, Why};
 pub use generation::{Generation, Role, StopRequest, Worker, WorkerState};
-pub use message::{Importance, Message};
+pub use message::{Importance, Message, Seconds};
 pub use rollover::Rollover;
 
 use requests::Requests;

@@ -49,12 +49,15 @@ fn apt_installs_it_without_network_and_starts_nothing() {
         assert!(offers());
         assert_eq!(machine.ok("dpkg --audit; dpkg --verify socketmaster"), "");
 
-        // And what it says to be run runs.
+        // The five commands of README.Debian run as they stand; the editor has nothing to change.
         machine.ok("install -D --mode=755 /hello /srv/app/current/app");
-        machine.ok("install -m 640 /usr/share/doc/socketmaster/examples/example.conf /etc/socketmaster/app.conf");
-        machine.ok("systemctl enable --now socketmaster@app");
+        let page = machine.ok("cat /usr/share/doc/socketmaster/README.Debian");
+        let (_, first) = page.split_once("    cp ").expect("the first command");
+        let (commands, _) = first.split_once("\n\n").expect("the last command");
+        let commands = format!("cp {commands}");
+        assert_eq!(commands.lines().count(), 5, "{commands}");
+        machine.ok(&format!("editor() {{ :; }}\nset -e\n{commands}"));
         assert!(machine.answers());
-        machine.ok("systemctl reload socketmaster@app");
     }
 }
 
@@ -66,7 +69,9 @@ fn an_upgrade_leaves_instances_running() {
         let load = machine.load();
         machine.ok("dpkg-deb --raw-extract /socketmaster.deb /tmp/newer && sed -i 's/^Version: .*/&+newer/' /tmp/newer/DEBIAN/control && \
              dpkg-deb --build /tmp/newer /tmp/newer.deb");
-        machine.ok("apt-get install --yes /tmp/newer.deb");
+        // Another file, as a new version is.
+        let said = machine.ok("apt-get install --yes /tmp/newer.deb");
+        assert!(said.contains("\n    systemctl restart socketmaster@app\n"), "{said}");
         assert!(machine.ok("dpkg-query --show --showformat='${Version}' socketmaster").ends_with("+newer"));
         assert_eq!((machine.main_pid("app"), machine.workers("app")), before);
         assert!(machine.ok(&format!("readlink /proc/{}/exe", before.0)).contains("(deleted)"), "the file is another one now");
@@ -74,6 +79,11 @@ fn an_upgrade_leaves_instances_running() {
         load.assert_no_failure();
         assert_eq!(machine.main_pid("app"), before.0);
         assert_eq!(machine.show("app", "NeedDaemonReload"), "no");
+
+        machine.ok("systemctl restart socketmaster@app");
+        let said = machine.ok("apt-get install --yes --reinstall /tmp/newer.deb && systemctl restart socketmaster@app && \
+             /var/lib/dpkg/info/socketmaster.postinst configure | sed 's/^/again: /'");
+        assert!(!said.contains("again: "), "the negative control: {said}");
     }
 }
 

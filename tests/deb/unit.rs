@@ -127,7 +127,28 @@ fn a_start_that_fails_says_so() {
                 machine.ok("journalctl --sync; journalctl --no-pager --unit=socketmaster@app").contains(why)
             });
             assert_eq!(machine.show("app", "ActiveState"), "failed", "{why}");
+            // The journal adds the name of the program, so the line must not begin with it.
+            let journal = machine.ok("journalctl --no-pager --unit=socketmaster@app");
+            assert!(!journal.contains("]: socketmaster"), "{journal}");
         }
+    }
+}
+
+#[test]
+fn a_program_that_exits_again_and_again_leaves_the_reason_in_the_status() {
+    for machine in Machine::each() {
+        machine.drop_in("app", "RestartSec=10ms");
+        machine.write("/srv/app", "#!/bin/sh\nsleep 0.2; exit 3\n");
+        machine.ok("chmod 755 /srv/app");
+        machine.configure("app", APP);
+        // Whether the start itself fails depends on how long the program must live.
+        machine.run("systemctl start socketmaster@app");
+        eventually("systemd gives up", SOON, || match &*machine.show("app", "ActiveState") {
+            "failed" => Ok(()),
+            other => Err(other.to_owned()),
+        });
+        let status = String::from_utf8_lossy(&machine.run("systemctl status --no-pager socketmaster@app").stdout).into_owned();
+        assert!(status.contains("Status: \"the program (pid ") && status.contains(") exited with status 3 after "), "{status}");
     }
 }
 

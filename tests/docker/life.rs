@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::engine::{Container, programs};
-use crate::harness::{SOON, children_of, descendants, eventually, exited, state_of};
+use crate::harness::{SOON, children_of, descendants, eventually, exited, phrase, state_of};
 
 #[test]
 fn pid_1_is_socketmaster() {
