@@ -129,7 +129,7 @@ fn a_start_that_fails_says_so() {
             assert_eq!(machine.show("app", "ActiveState"), "failed", "{why}");
             // The journal adds the name of the program, so the line must not begin with it.
             let journal = machine.ok("journalctl --no-pager --unit=socketmaster@app");
-            assert!(!journal.contains("]: socketmaster"), "{journal}");
+            assert!(!journal.contains("]: socketmaster:") && !journal.contains("]: socketmaster["), "{journal}");
         }
     }
 }
