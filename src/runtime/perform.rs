@@ -11,7 +11,7 @@ use crate::sys::{clock, fd, proc, signal, tty, wait};
 use crate::systemd::notify::ServiceManager;
 use crate::types::level::Level;
 use crate::types::one_line::OneLine;
-use crate::types::process::{ExitStatus, GenerationNumber, SpawnError, WorkerId};
+use crate::types::process::{GenerationNumber, SpawnError, WorkerId};
 use crate::types::request::{CallerId, Request};
 use crate::types::settings::Terminal;
 use crate::types::signal::Signal;
@@ -262,8 +262,7 @@ fn exit_of_program(message: &Message) -> Option<String> {
     match message {
         Message::Exited { pid, status, lived, .. } => {
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-            let was = if matches!(status, ExitStatus::Killed { .. }) { "was " } else { "" };
-            Some(format!("the program{pid} {was}{status} after {}", Seconds(*lived)))
+            Some(format!("the program{pid} {status} after {}", Seconds(*lived)))
         }
         Message::NotStarted(error) => Some(error.cause.clone()),
         _ => None,
