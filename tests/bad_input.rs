@@ -192,6 +192,11 @@ fn a_listen_uri_that_means_nothing_is_told_with_what_is_accepted() {
             (&["-listen=tcp://:0?nosuchkey=3"], "-listen=tcp://:0?nosuchkey=3: unknown key nosuchkey; accepted: backlog, ..."),
             (&["-listen=tcp://:0?mode=600"], "-listen=tcp://:0?mode=600: mode goes with unix and unixgram paths only; accepted here: ..."),
             (&["-listen=tcp://:0?backlog=0"], "-listen=tcp://:0?backlog=0: backlog=0: not a whole number from 1 to 2147483647"),
+            (
+                &["-listen=tcp://:0,tcp://:0"],
+                "-listen=tcp://:0,tcp://:0: a comma does not separate listeners; repeat -listen, or put blanks between them in SOCKETMASTER_LISTEN",
+            ),
+            (&["-listen=tcp://::1:80"], "-listen=tcp://::1:80: an IPv6 address needs brackets; write ..."),
             (&["-listen=tcp://:65536"], "-listen=tcp://:65536: port \"65536\": ports are numbers from 0 to 65535, ..."),
             (&["-listen=tcp://:-1"], "-listen=tcp://:-1: port \"-1\": ports are numbers from 0 to 65535, ..."),
             (&["-listen=tcp://:http"], "-listen=tcp://:http: port \"http\": ports are numbers from 0 to 65535, ..."),
@@ -402,6 +407,7 @@ fn a_program_that_is_not_there_ends_with_127() {
     for (command, cause) in [
         ("{dir}/no-such-program", "there is no such file"),
         ("no-such-program", "no directory in PATH contains it"),
+        ("sh -c", "the name contains a blank; write arguments after --, or in SOCKETMASTER_ARGS"),
         ("./no-such-program", "there is no such file"),
     ] {
         let scene = Scene::new();

@@ -79,3 +79,20 @@ fn a_pid_file_that_another_master_has_written_meanwhile_stays() {
     assert_eq!(master.stop(Signal::SIGTERM), exited(0));
     assert_eq!(fs::read_to_string(&path).ok().as_deref(), Some("1\n"));
 }
+
+#[test]
+fn an_operand_that_is_a_program_is_named_where_a_variable_already_names_the_program() {
+    let worker = fixture("worker");
+    let warnings = |setup: Setup| {
+        let mut master = setup.env("SOCKETMASTER_ARGS", "exit 0").spawn();
+        master.wait_exit(SOON);
+        master.count_notes("SOCKETMASTER_COMMAND names the program, so ... becomes its first argument; unset the variable to run ")
+    };
+    let by_variable = || Setup::new().env("SOCKETMASTER_COMMAND", &worker);
+    assert_eq!(warnings(by_variable().program("sh", ["-c", "exit 0"])), 1);
+    // No program has this name; no operand is given; the command line names the program.
+    assert_eq!(warnings(by_variable().program("exit", ["0"])), 0);
+    assert_eq!(warnings(by_variable()), 0);
+    let by_option = Setup::new().arg("-command=/bin/echo");
+    assert_eq!(warnings(by_option.program("sh", ["-c", "exit 0"])), 0);
+}

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::options::ARGS_VARIABLE;
+use super::options::{ARGS_VARIABLE, COMMAND_VARIABLE};
 use super::protocols::Protocols;
 use super::signal_rules::{SignalRule, SignalTable};
 use super::{Ask, Config, Fixed, Output, Reloadable, words};
@@ -94,6 +94,8 @@ impl Draft {
         };
         reloadable.signals = SignalTable::new(!reloadable.listen.is_empty(), &self.signal_rules);
 
+        let by_variable = self.command.is_some() && self.command.as_deref() == variable(environment, COMMAND_VARIABLE);
+        let operand_after_variable = operands.first().filter(|_| by_variable).cloned();
         let mut operands = operands.into_iter();
         reloadable.command = match self.command {
             Some(command) => command,
@@ -106,6 +108,6 @@ impl Draft {
         if let (true, Some(text)) = (reloadable.args.is_empty(), variable(environment, ARGS_VARIABLE)) {
             reloadable.args = words::split(text).map_err(|cause| Error::value(ARGS_VARIABLE, text, &cause))?;
         }
-        Ok(Config { fixed, reloadable, warnings: Vec::new() })
+        Ok(Config { fixed, reloadable, operand_after_variable, warnings: Vec::new() })
     }
 }

@@ -249,6 +249,9 @@ fn without_scheme(text: &str) -> String {
 
 fn inet(scheme: &str, transport: Transport, family: Family, location: &str) -> Result<Address, String> {
     let missing_port = || format!("the port is missing; write {scheme}://HOST:PORT, with port 0 for any free one");
+    if location.contains(',') {
+        return Err("a comma does not separate listeners; repeat -listen, or put blanks between them in SOCKETMASTER_LISTEN".to_string());
+    }
     let (host, port) = match location.strip_prefix('[') {
         Some(rest) => {
             let Some((literal, port)) = rest.split_once(']') else {

@@ -53,7 +53,9 @@ pub enum Command {
 pub struct Config {
     pub fixed: Fixed,
     pub reloadable: Reloadable,
-    /// For the log: what was probably a mistake, and did no harm.
+    /// The first operand, where SOCKETMASTER_COMMAND names the program, so that the operand is only an argument.
+    pub operand_after_variable: Option<OsString>,
+    /// Mistakes that socketmaster ignores, for the log.
     pub warnings: Vec<OneLine>,
 }
 
@@ -109,10 +111,10 @@ pub fn load(invocation: &Invocation) -> Result<Command, Error> {
     args::command(&mut invocation.argv.iter().skip(1).cloned(), &invocation.environment)
 }
 
-/// Whether a word that was taken for the program is an option that stands behind the end of the options.
+/// Whether the program to run is really an option that was written after the end of the options.
 pub fn is_misplaced_option(program: &OsStr) -> bool {
     args::named_by(program).is_some()
 }
 
-/// The cure then.
+/// The hint for a misplaced option.
 pub const OPTIONS_COME_FIRST: &str = "options come before -- and before the program";

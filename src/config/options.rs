@@ -100,6 +100,8 @@ pub const PREFIX: &str = "SOCKETMASTER_";
 
 /// Holds the program's arguments where the command line has none.
 pub const ARGS_VARIABLE: &str = "SOCKETMASTER_ARGS";
+/// The variable of `-command`.
+pub const COMMAND_VARIABLE: &str = "SOCKETMASTER_COMMAND";
 
 const PROGRAM: &str = "The program";
 const RELOAD: &str = "Reload and stop";
@@ -555,6 +557,7 @@ mod tests {
                 assert!(opt.variable().is_none() || opt.variable() != other.variable());
             }
             assert_ne!(opt.variable().as_deref(), Some(ARGS_VARIABLE));
+            assert_eq!(opt.name == "command", opt.variable().as_deref() == Some(COMMAND_VARIABLE));
             assert_eq!(find(opt.name).map(|found| found.name), Some(opt.name));
             assert_eq!(SAMPLES.iter().filter(|(name, ..)| *name == opt.name).count(), 1, "{} has no sample", opt.name);
         }

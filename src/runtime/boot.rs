@@ -1,12 +1,14 @@
 //! From the configuration to a running master: everything that may fail, in an order in which nothing has been opened when
 //! a name is wrong.
 
+use std::ffi::OsStr;
 use std::rc::Rc;
 
 use super::reload::{self, Prepared};
 use super::workers::Workers;
 use super::{FirstGeneration, Running, pid_file};
 use crate::config::listen_uri::Endpoint;
+use crate::config::options::COMMAND_VARIABLE;
 use crate::config::{Config, Invocation, Output};
 use crate::control::server::Server;
 use crate::error::Error;
@@ -26,6 +28,7 @@ use crate::systemd::fdstore::{self, Storable};
 use crate::systemd::notify::ServiceManager;
 use crate::types::environment::{path_in, variable};
 use crate::types::level::Level;
+use crate::types::one_line::OneLine;
 use crate::types::process::GenerationNumber;
 use crate::types::signal::Signal;
 use crate::types::socket_name::SocketName;
@@ -47,7 +50,7 @@ pub(super) fn boot(
 ) -> Result<(Running, FirstGeneration), Error> {
     fd::fill_standard()?;
     let begun = clock::now();
-    let Config { fixed, reloadable, warnings } = config;
+    let Config { fixed, reloadable, operand_after_variable, warnings } = config;
     let mut notes: Notes = warnings.iter().map(ToString::to_string).collect();
     let mut streams = StandardStreams::found();
     let pid_file_path = fixed.pid_file.as_deref().map(pid_file::check).transpose()?;
@@ -59,7 +62,13 @@ pub(super) fn boot(
     let listen = inherit::expand(reloadable.listen.clone(), &offered)?;
     reload::check_templates(&reloadable, &listen)?;
     let prepared = reload::prepare(&invocation, reloadable, fixed.control.is_some())?;
-    check_program(&prepared)?;
+    check_program(&prepared.command, &prepared)?;
+    if let Some(operand) = operand_after_variable.filter(|operand| check_program(operand, &prepared).is_ok()) {
+        let operand = OneLine::from(operand.as_os_str());
+        notes.push(format!(
+            "{COMMAND_VARIABLE} names the program, so {operand} becomes its first argument; unset the variable to run {operand}"
+        ));
+    }
     let resolved = resolve(&listen)?;
 
     let (mut listeners, service_manager) = match plain_init {
@@ -126,10 +135,10 @@ pub(super) fn boot(
 }
 
 /// Refuses a program that could not be started, for a reason that can be seen before anything is opened.
-fn check_program(prepared: &Prepared) -> Result<(), Error> {
+fn check_program(command: &OsStr, prepared: &Prepared) -> Result<(), Error> {
     let environment = prepared.environment.of(GenerationNumber::FIRST, &[]);
     let here = Place { base: None, directory: prepared.directory.as_deref() };
-    program::check(&prepared.command, path_in(&environment), here)
+    program::check(command, path_in(&environment), here)
 }
 
 /// Opens what is not kept open already, by a parent, a socket unit, or the service manager's store.

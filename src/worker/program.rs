@@ -117,6 +117,9 @@ pub fn cause(errno: i32, command: &OsStr, path: Option<&OsStr>, place: Place) ->
     let shown = |path: &Path| OneLine::from(path);
     let hint = match (errno, found) {
         (errno::ENOENT, None) if config::is_misplaced_option(command) => config::OPTIONS_COME_FIRST.to_owned(),
+        (errno::ENOENT, None) if command.as_bytes().contains(&b' ') => {
+            "the name contains a blank; write arguments after --, or in SOCKETMASTER_ARGS".to_owned()
+        }
         (errno::ENOENT, Some(_)) => "the file exists, but its interpreter does not".to_owned(),
         (errno::ENOENT, None) if command.as_bytes().contains(&b'/') => "there is no such file".to_owned(),
         (errno::ENOENT, None) => "no directory in PATH contains it".to_owned(),
