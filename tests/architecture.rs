@@ -235,3 +235,73 @@ fn a_running_master_returns_no_error() {
     }
     assert!(looked_at >= 4, "{looked_at}");
 }
+
+// ---- what the documentation names
+
+/// Pages that name tests, functions and files of the project.
+const PAGES: [&str; 3] = ["docs/architecture.md", "docs/faults.md", "SECURITY.md"];
+
+/// Every Rust source of the project, with its path from the root of the project.
+fn all_sources() -> Vec<Source> {
+    fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).expect("a directory of the project") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true if path.ends_with("target") => {}
+                true => collect(&path, found),
+                false => found.extend(path.extension().is_some_and(|end| end == "rs").then_some(path)),
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for room in ["src", "tests", "xtask", "examples", "fuzz"] {
+        collect(&root.join(room), &mut paths);
+    }
+    let name = |path: &PathBuf| path.strip_prefix(root).expect("it is below the root").display().to_string();
+    paths.iter().map(|path| (name(path), fs::read_to_string(path).expect("a source is text"))).collect()
+}
+
+/// Text between backticks, if it holds no blank. Code blocks are left out.
+fn quoted(page: &str) -> Vec<&str> {
+    let without_blocks = page.split("```").step_by(2);
+    without_blocks.flat_map(|text| text.split('`').skip(1).step_by(2)).filter(|word| !word.contains(char::is_whitespace)).collect()
+}
+
+/// Whether a quoted word is the path of a function, a test or a module, such as `signals::two_signals`, or of a source,
+/// such as `sys/spawn.rs`, and nothing in these sources has that name.
+fn is_stale(word: &str, sources: &[Source]) -> bool {
+    if let Some(file) = word.strip_suffix(".rs") {
+        return !sources.iter().any(|(name, _)| format!("/{name}").ends_with(&format!("/{file}.rs")));
+    }
+    let Some((_, name)) = word.trim_end_matches("()").rsplit_once("::") else { return false };
+    let is_snake_case = word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b':' | b'(' | b')'));
+    let defines = |text: &str| [format!("fn {name}("), format!("fn {name}<"), format!("mod {name}")].iter().any(|item| text.contains(item));
+    let is_file = || sources.iter().any(|(path, _)| path.ends_with(&format!("/{name}.rs")));
+    is_snake_case && !sources.iter().any(|(_, text)| defines(text)) && !is_file()
+}
+
+#[test]
+fn every_test_function_and_source_that_the_documentation_names_exists() {
+    let sources = all_sources();
+    let mut checked = 0;
+    for page in PAGES {
+        let text = fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).expect("a page");
+        let words = quoted(&text);
+        checked += words.iter().filter(|word| word.contains("::") || word.ends_with(".rs")).count();
+        let stale: Vec<&str> = words.into_iter().filter(|word| is_stale(word, &sources)).collect();
+        assert_eq!(stale, [""; 0], "{page} names what does not exist");
+    }
+    assert!(checked > 200, "{checked}");
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_found_stale() {
+    let sources = all_sources();
+    for word in ["signals::no_such_test_at_all", "sys/no_such_room.rs", "supervisor::tests::no_such_walk"] {
+        assert!(is_stale(word, &sources), "{word}");
+    }
+    for word in ["architecture::a_name_that_does_not_exist_is_found_stale", "sys/spawn.rs", "supervisor::tests::walk", "std"] {
+        assert!(!is_stale(word, &sources), "{word}");
+    }
+}

@@ -3,14 +3,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use socketmaster::control::protocol::{Answer, Reply, RequestLine, printable, read_reply, request_line};
+use socketmaster::control::protocol::{Answer, ReplyLine, RequestLine, printable, read_reply, request_line};
 use socketmaster::types::one_line::OneLine;
 
 fuzz_target!(|text: &str| {
     for answer in [Answer::ok(text), Answer::failed(text)] {
         let line = answer.line();
         assert_eq!(line.matches('\n').count(), 1, "{line:?}");
-        assert_eq!(read_reply(line.trim_end_matches('\n')), Some(Reply::Answer(answer)));
+        assert_eq!(read_reply(line.trim_end_matches('\n')), Some(ReplyLine::Answer(answer)));
     }
     if let Some(reply) = read_reply(text) {
         let shown = printable(text);

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use socketmaster::control::protocol::{Answer, Reply, RequestLine, read_reply};
+use socketmaster::control::protocol::{Answer, ReplyLine, RequestLine, read_reply};
 use socketmaster::types::request::Verb;
 use socketmaster_fuzz::adapter::Control;
 use std::cell::RefCell;
@@ -18,9 +18,9 @@ fuzz_target!(|data: &[u8]| {
     let Some((piece, text)) = data.split_first() else { return };
     let (asked, answers) = CONTROL.with_borrow_mut(|control| control.hear(text, 1 + usize::from(*piece) * 2));
     let replies = || answers.lines().filter(|line| *line != "asked").map(|line| read_reply(line).unwrap_or_else(|| panic!("{line:?}")));
-    let accepted = replies().filter(|reply| *reply == Reply::Accepted).count();
+    let accepted = replies().filter(|reply| *reply == ReplyLine::Accepted).count();
     for reply in replies() {
-        assert!(matches!(&reply, Reply::Accepted | Reply::Answer(Answer { ok: false, .. })), "{reply:?}");
+        assert!(matches!(&reply, ReplyLine::Accepted | ReplyLine::Answer(Answer { ok: false, .. })), "{reply:?}");
     }
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     if lines.iter().all(|line| line.len() < LONGEST_LINE / 2) {

@@ -8,7 +8,7 @@ use super::env_template::Template;
 use super::listen_uri::Endpoint;
 use super::options::SWITCH_WORDS;
 use super::suggest::or_accepted;
-use crate::types::request::{REQUESTS, VerbRow, find};
+use crate::types::request::{VERBS, VerbRow, find};
 use crate::types::socket_name::SocketName;
 
 pub fn utf8(text: &OsStr) -> Result<&str, String> {
@@ -47,7 +47,7 @@ pub fn control_address(text: &OsStr) -> Result<SocketName, String> {
 
 pub fn request(text: &OsStr) -> Result<&'static VerbRow, String> {
     let text = utf8(text)?;
-    let words = || REQUESTS.iter().map(|row| row.word);
+    let words = || VERBS.iter().map(|row| row.word);
     find(text).ok_or_else(|| format!("unknown request {text:?}; {}", or_accepted(text, words(), &words().collect::<Vec<_>>().join(", "))))
 }
 

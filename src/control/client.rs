@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::protocol::{self, Answer, Reply};
+use super::protocol::{self, Answer, ReplyLine};
 use super::trust::{self, Verdict};
 use crate::config::Ask;
 use crate::error::Error;
@@ -83,16 +83,16 @@ impl Asked {
         let (line, reply) = self.reply(sent)?;
         let sent = match reply {
             // This is a master of version 0.1. It hears the client, and it knows the bare word.
-            Reply::Answer(answer) if acknowledge && !answer.ok && answer.text.starts_with(protocol::UNKNOWN) => {
+            ReplyLine::Answer(answer) if acknowledge && !answer.ok && answer.text.starts_with(protocol::UNKNOWN) => {
                 self.send(&protocol::request_line(word, false))
             }
-            Reply::Answer(answer) => return Ok((line, answer)),
-            Reply::Accepted => Ok(()),
+            ReplyLine::Answer(answer) => return Ok((line, answer)),
+            ReplyLine::Accepted => Ok(()),
         };
         self.stream().set_read_timeout(None).map_err(|error| reason(&error))?;
         match self.reply(sent)? {
-            (line, Reply::Answer(answer)) => Ok((line, answer)),
-            (line, Reply::Accepted) => Err(nonsense(&line)),
+            (line, ReplyLine::Answer(answer)) => Ok((line, answer)),
+            (line, ReplyLine::Accepted) => Err(nonsense(&line)),
         }
     }
 
@@ -101,7 +101,7 @@ impl Asked {
     }
 
     /// The next line from the master. One that refuses has closed its end already; the reason is to be read all the same.
-    fn reply(&mut self, sent: io::Result<()>) -> Result<(String, Reply), String> {
+    fn reply(&mut self, sent: io::Result<()>) -> Result<(String, ReplyLine), String> {
         let mut line = Vec::new();
         match self.answers.read_until(b'\n', &mut line) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(silence()),

@@ -87,7 +87,7 @@ pub struct StatusReport {
     pub status: String,
     pub version: &'static str,
     pub pid: u32,
-    pub uptime: Seconds,
+    pub uptime: JsonSeconds,
     pub state: &'static str,
     pub workers: Vec<WorkerReport>,
     pub listeners: Vec<ListenerReport>,
@@ -106,7 +106,7 @@ pub struct WorkerReport {
     pub pid: i32,
     pub generation: u32,
     pub role: &'static str,
-    pub age: Seconds,
+    pub age: JsonSeconds,
     /// It has been told to stop.
     pub told: Option<ToldReport>,
 }
@@ -114,7 +114,7 @@ pub struct WorkerReport {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ToldReport {
     pub signal: String,
-    pub ago: Seconds,
+    pub ago: JsonSeconds,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -131,32 +131,32 @@ pub struct ListenerReport {
 pub struct ReloadReport {
     pub ok: bool,
     pub text: String,
-    pub ago: Seconds,
+    pub ago: JsonSeconds,
 }
 
 /// A duration in seconds, to the millisecond.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct Seconds(f64);
+pub struct JsonSeconds(f64);
 
-impl From<Duration> for Seconds {
-    fn from(duration: Duration) -> Seconds {
-        Seconds(duration.as_millis() as f64 / 1000.0)
+impl From<Duration> for JsonSeconds {
+    fn from(duration: Duration) -> JsonSeconds {
+        JsonSeconds(duration.as_millis() as f64 / 1000.0)
     }
 }
 
 /// A line from a master.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Reply {
+pub enum ReplyLine {
     Accepted,
     Answer(Answer),
 }
 
 /// Reads a line from a master; `None` if it is none of a master's.
-pub fn read_reply(line: &str) -> Option<Reply> {
+pub fn read_reply(line: &str) -> Option<ReplyLine> {
     if serde_json::from_str::<Accepted>(line).is_ok_and(|accepted| accepted.accepted) {
-        return Some(Reply::Accepted);
+        return Some(ReplyLine::Accepted);
     }
-    serde_json::from_str(line).ok().map(Reply::Answer)
+    serde_json::from_str(line).ok().map(ReplyLine::Answer)
 }
 
 /// This line of JSON as it may be printed: the same values, without a character that a terminal obeys. Only for a line that
@@ -208,20 +208,20 @@ mod tests {
         for (ok, text) in [(true, "generation 3 serves"), (false, "a \"b\" \\ c\nd"), (true, ""), (false, "\u{e9}\u{1f600}")] {
             let answer = Answer { ok, text: text.to_owned() };
             assert_eq!(answer.line().matches('\n').count(), 1, "{:?}", answer.line());
-            assert_eq!(read_reply(&answer.line()), Some(Reply::Answer(answer)));
+            assert_eq!(read_reply(&answer.line()), Some(ReplyLine::Answer(answer)));
         }
         assert_eq!(Answer::ok("a\"b").line(), "{\"ok\":true,\"text\":\"a\\\"b\"}\n");
         assert_eq!(accepted_line(), "{\"accepted\":true}\n");
-        assert_eq!(read_reply("{\"accepted\":true}\n"), Some(Reply::Accepted));
+        assert_eq!(read_reply("{\"accepted\":true}\n"), Some(ReplyLine::Accepted));
         let newer = "{\"ok\":true,\"text\":\"x\",\"what\":[{\"is\":null}]}";
-        assert_eq!(read_reply(newer), Some(Reply::Answer(Answer::ok("x"))), "members of a newer master are passed over");
+        assert_eq!(read_reply(newer), Some(ReplyLine::Answer(Answer::ok("x"))), "members of a newer master are passed over");
     }
 
     #[test]
     fn nothing_that_a_terminal_obeys_gets_into_a_line() {
         let answer = Answer::ok("a\u{1b}[2Jb\u{7f}\u{9b}\u{202e}c");
         assert_eq!(answer.line(), "{\"ok\":true,\"text\":\"a\\u001b[2Jb\\u007f\\u009b\\u202ec\"}\n");
-        assert_eq!(read_reply(&answer.line()), Some(Reply::Answer(answer)));
+        assert_eq!(read_reply(&answer.line()), Some(ReplyLine::Answer(answer)));
         assert_eq!(printable("{\t\"a\" :\r\"\u{9b}\u{1f600}\"}"), "{ \"a\" : \"\\u009b\u{1f600}\"}");
     }
 

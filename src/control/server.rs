@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::protocol::{self, Answer, RequestLine};
 use super::trust::{self, Verdict};
 use crate::sys::errno::reason;
-use crate::sys::peer::{self, Credentials};
+use crate::sys::peer::{self, PeerCredentials};
 use crate::sys::poll::Interest;
 use crate::sys::socket::send;
 use crate::sys::user;
@@ -61,14 +61,14 @@ pub enum ControlToken {
 #[derive(Debug)]
 pub struct Call {
     pub caller: CallerId,
-    pub peer: Credentials,
+    pub peer: PeerCredentials,
     pub verb: Verb,
 }
 
 #[derive(Debug)]
 struct Caller {
     id: CallerId,
-    peer: Credentials,
+    peer: PeerCredentials,
     stream: UnixStream,
     input: Vec<u8>,
     /// It will say no more.
@@ -181,7 +181,7 @@ impl Server {
         }
     }
 
-    fn add(&mut self, stream: UnixStream, peer: Credentials) {
+    fn add(&mut self, stream: UnixStream, peer: PeerCredentials) {
         if self.callers.len() >= MOST_CALLERS {
             let idle = self.callers.iter().position(|caller| !caller.asks).unwrap_or(0);
             if let Some(caller) = self.callers.get_mut(idle) {

@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSeen>,
     /// The open listeners.
     pub listeners: Vec<ListenerSeen>,
-    pub last_reload: Option<LastReload>,
+    pub last_reload: Option<LastReloadSeen>,
     /// How the last worker exited, or why the program could not be started, in a sentence.
     pub last_exit: Option<String>,
 }
@@ -57,7 +57,7 @@ pub struct ListenerSeen {
 
 /// How the last reload ended.
 #[derive(Clone, Debug)]
-pub struct LastReload {
+pub struct LastReloadSeen {
     pub ok: bool,
     /// What became of it, in a sentence.
     pub text: String,
@@ -81,7 +81,7 @@ impl Snapshot {
         if retiring > 0 && !matches!(self.state, State::Stopping | State::Ended) {
             line.push_str(&format!("; stopping workers: {retiring}"));
         }
-        if let Some(LastReload { ok: false, text, .. }) = &self.last_reload {
+        if let Some(LastReloadSeen { ok: false, text, .. }) = &self.last_reload {
             line.push_str(&format!("; last {text}"));
         }
         OneLine::from(line).to_string()
@@ -158,7 +158,7 @@ impl Snapshot {
             name: listener.name.clone(),
             queue: listener.queue,
         };
-        let reload = |last: &LastReload| ReloadReport { ok: last.ok, text: last.text.clone(), ago: last.ago.into() };
+        let reload = |last: &LastReloadSeen| ReloadReport { ok: last.ok, text: last.text.clone(), ago: last.ago.into() };
         StatusReport {
             ok: true,
             text: self.table(),
@@ -235,7 +235,7 @@ mod tests {
             |fd, uri: &str, name: Option<&str>, queue| ListenerSeen { fd, uri: uri.into(), name: name.map(str::to_owned), queue };
         Snapshot {
             listeners: vec![listener(3, "tcp://127.0.0.1:80", Some("web"), Some(12)), listener(4, "unix:///run/\"a\"", None, None)],
-            last_reload: Some(LastReload {
+            last_reload: Some(LastReloadSeen {
                 ok: true,
                 text: "generation 2 (pid 102) is current after 1.00 s".into(),
                 ago: Duration::from_secs(1),
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_line_says_why_the_last_reload_failed() {
         let text = "reload failed: generation 2 did not start: cannot execute a\u{1b}\nb; generation 1 keeps running";
-        let last_reload = Some(LastReload { ok: false, text: text.into(), ago: Duration::ZERO });
+        let last_reload = Some(LastReloadSeen { ok: false, text: text.into(), ago: Duration::ZERO });
         assert_eq!(
             Snapshot { last_reload, ..snapshot(State::Serving, vec![current(101, 1)]) }.line(),
             "generation 1 (pid 101) serves; last reload failed: generation 2 did not start: cannot execute a\\u{1b}\\nb; generation 1 keeps running"

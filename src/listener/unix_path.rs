@@ -502,11 +502,11 @@ fn remove_stale(directory: &Directory, name: &OsStr, claim: &Claim) -> Result<()
     // At this very name: the path may lead to somebody else's stale socket by now, and this one may be in use.
     match knock(claim.kind, directory.certain_path(name).as_deref().unwrap_or(claim.path))? {
         // Only the one that was knocked at.
-        Answer::Nobody if directory.identify(name) == Some(FileId::of(&found)) => openat::unlink(&directory.fd, name).map_err(|error| {
+        Listening::Nobody if directory.identify(name) == Some(FileId::of(&found)) => openat::unlink(&directory.fd, name).map_err(|error| {
             Refusal::Obstacle { cause: reason(&error), hint: Some("the socket is stale, but its path cannot be removed") }
         }),
-        Answer::Nobody => Ok(()),
-        Answer::Somebody(pid) => Err(Refusal::InUse { pid }),
+        Listening::Nobody => Ok(()),
+        Listening::Somebody(pid) => Err(Refusal::InUse { pid }),
     }
 }
 
@@ -514,24 +514,25 @@ fn remove_stale(directory: &Directory, name: &OsStr, claim: &Claim) -> Result<()
 fn is_leftover(directory: &Directory, hidden: &OsStr, kind: Kind) -> bool {
     let Ok(Some(found)) = directory.look(hidden) else { return false };
     let path = directory.certain_path(hidden).unwrap_or_else(|| directory.path.join(hidden));
-    found.file_type().is_socket() && matches!(knock(kind, &path), Ok(Answer::Nobody))
+    found.file_type().is_socket() && matches!(knock(kind, &path), Ok(Listening::Nobody))
 }
 
-enum Answer {
+/// Whether a process listens on a socket.
+enum Listening {
     Nobody,
-    /// And the process that listens, where that is known.
+    /// The pid of the listening process, where it is known.
     Somebody(Option<i32>),
 }
 
 /// Finds out whether somebody has the socket at this path open.
-fn knock(kind: Kind, path: &Path) -> io::Result<Answer> {
+fn knock(kind: Kind, path: &Path) -> io::Result<Listening> {
     let probe = socket::unix(kind)?;
     // A full queue answers EAGAIN then, instead of waiting for a place in it.
     descriptors::set_nonblocking(&probe, true)?;
     Ok(match socket::connect_to(&probe, &SocketName::Path(path.to_owned())) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Answer::Nobody,
-        Ok(()) => Answer::Somebody(peer::credentials(&probe).ok().map(|peer| peer.pid).filter(|pid| *pid > 0)),
-        Err(_) => Answer::Somebody(None),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Listening::Nobody,
+        Ok(()) => Listening::Somebody(peer::credentials(&probe).ok().map(|peer| peer.pid).filter(|pid| *pid > 0)),
+        Err(_) => Listening::Somebody(None),
     })
 }
 

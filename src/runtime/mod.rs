@@ -19,7 +19,7 @@ use crate::config::signal_rules::{SignalAction, SignalTable};
 use crate::config::{Config, Invocation};
 use crate::control::protocol::Answer;
 use crate::control::server::{Call, Server};
-use crate::control::status::{LastReload as LastReloadSeen, ListenerSeen, Snapshot, State, WorkerSeen};
+use crate::control::status::{LastReloadSeen, ListenerSeen, Snapshot, State, WorkerSeen};
 use crate::error::Error;
 use crate::listener::set::{HeldSocket, ListenerSet};
 use crate::output::log::Log;
@@ -29,7 +29,7 @@ use crate::sys::errno::reason;
 use crate::sys::poll::{Interest, Wait};
 use crate::sys::signal::{InheritedSignals, Received, SignalFd};
 use crate::sys::stdio::StandardStreams;
-use crate::sys::wait::Change;
+use crate::sys::wait::ChildChange;
 use crate::sys::{clock, reserve, signal, tty, wait};
 use crate::systemd::notify::ServiceManager;
 use crate::types::level::Level;
@@ -171,8 +171,8 @@ impl Running {
 
     // ---- what comes
 
-    fn child_changed(&mut self, change: Change) {
-        let (Change::Exited(pid, _) | Change::Suspended(pid, _) | Change::Continued(pid)) = change;
+    fn child_changed(&mut self, change: ChildChange) {
+        let (ChildChange::Exited(pid, _) | ChildChange::Suspended(pid, _) | ChildChange::Continued(pid)) = change;
         if let Some(id) = self.workers.id(pid) {
             // Whether its program was executed comes first, if it is known by now.
             self.start_progressed(id);
@@ -180,11 +180,11 @@ impl Running {
         let id = self.workers.id(pid);
         match (change, id) {
             // An orphan: perhaps it was the last of a worker's group.
-            (Change::Exited(..), None) => {
+            (ChildChange::Exited(..), None) => {
                 self.workers.reaped(pid);
                 self.look_at_groups();
             }
-            (Change::Exited(_, status), Some(id)) => {
+            (ChildChange::Exited(_, status), Some(id)) => {
                 if let Some(relay) = &mut self.relay {
                     relay.drain(pid, &mut self.log);
                 }
@@ -195,12 +195,12 @@ impl Running {
                     self.workers.remove(id);
                 }
             }
-            (Change::Suspended(_, signal), Some(id)) => {
+            (ChildChange::Suspended(_, signal), Some(id)) => {
                 let terminal_is_ours = self.terminal == Terminal::Job && tty::is_ours();
                 self.tell(Event::Suspended { id, signal, terminal_is_ours });
             }
-            (Change::Continued(_), Some(id)) => self.tell(Event::Continued { id }),
-            (Change::Suspended(..) | Change::Continued(_), None) => {}
+            (ChildChange::Continued(_), Some(id)) => self.tell(Event::Continued { id }),
+            (ChildChange::Suspended(..) | ChildChange::Continued(_), None) => {}
         }
     }
 

@@ -21,16 +21,16 @@ const EVERY_UID: u64 = u32::MAX as u64;
 
 /// The other end of a connection, as it was when it connected or, seen from a client, when it began to listen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Credentials {
+pub struct PeerCredentials {
     /// Not positive where the process is in none of our PID namespaces.
     pub pid: i32,
     pub uid: u32,
 }
 
 /// SO_PEERCRED.
-pub fn credentials(socket: &impl AsFd) -> io::Result<Credentials> {
+pub fn credentials(socket: &impl AsFd) -> io::Result<PeerCredentials> {
     let credentials = getsockopt(&socket.as_fd(), sockopt::PeerCredentials)?;
-    Ok(Credentials { pid: credentials.pid(), uid: credentials.uid() })
+    Ok(PeerCredentials { pid: credentials.pid(), uid: credentials.uid() })
 }
 
 /// The uid that every uid unknown to the user namespace reads as. Without /proc, the kernel's default.

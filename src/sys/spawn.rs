@@ -16,7 +16,7 @@ use nix::unistd::pipe2;
 use super::signal::{self, InheritedSignals};
 use super::stdio::BlockingModes;
 use super::tty as terminal;
-use super::user::Change;
+use super::user::IdentityChange;
 use crate::types::environment::{Chunk, Variable};
 use crate::types::fd_map::{FdMap, FdMove};
 use crate::types::listener::FIRST_FD;
@@ -37,7 +37,7 @@ pub struct SpawnPlan<'a> {
     pub base: Option<BorrowedFd<'a>>,
     pub directory: Option<&'a CStr>,
     /// What changes of user and groups.
-    pub change: Option<&'a Change>,
+    pub change: Option<&'a IdentityChange>,
     pub signals: InheritedSignals,
     /// The blocking modes of the standard descriptors that are not replaced by `output`.
     pub modes: BlockingModes,
@@ -311,7 +311,7 @@ fn carry_out(step: &FdMove) -> Result<(), Failed> {
 }
 
 /// By raw system calls: a libc's own would look for threads to take along.
-fn become_user(change: &Change) -> Result<(), Failed> {
+fn become_user(change: &IdentityChange) -> Result<(), Failed> {
     #[cfg(not(target_arch = "arm"))]
     use nix::libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID};
     #[cfg(target_arch = "arm")]

@@ -113,15 +113,15 @@ fn sorted_with(mut groups: Vec<u32>, gid: u32) -> Vec<u32> {
 /// What setgroups(2), setresgid(2) and setresuid(2) are to change. `None` where nothing is to be changed: then no right is
 /// needed either.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Change {
+pub struct IdentityChange {
     pub groups: Option<Vec<u32>>,
     pub gid: Option<u32>,
     pub uid: Option<u32>,
 }
 
-impl Change {
+impl IdentityChange {
     pub fn is_nothing(&self) -> bool {
-        *self == Change::default()
+        *self == IdentityChange::default()
     }
 }
 
@@ -132,7 +132,7 @@ pub fn own_uid() -> u32 {
 
 /// The ids and groups of this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Credentials {
+pub struct OwnCredentials {
     /// Real, effective and saved.
     uids: [u32; 3],
     gids: [u32; 3],
@@ -142,15 +142,15 @@ pub struct Credentials {
     groups_are_fixed: bool,
 }
 
-impl Credentials {
-    pub fn current() -> Credentials {
+impl OwnCredentials {
+    pub fn current() -> OwnCredentials {
         let euid = own_uid();
         let uids = getresuid().map_or([euid; 3], |ids| [ids.real.as_raw(), ids.effective.as_raw(), ids.saved.as_raw()]);
         let egid = nix::unistd::getegid().as_raw();
         let gids = getresgid().map_or([egid; 3], |ids| [ids.real.as_raw(), ids.effective.as_raw(), ids.saved.as_raw()]);
         let groups = getgroups().ok().map(|groups| groups.into_iter().map(|gid| gid.as_raw()).collect());
         let groups_are_fixed = fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"));
-        Credentials { uids, gids, groups, groups_are_fixed }
+        OwnCredentials { uids, gids, groups, groups_are_fixed }
     }
 
     /// Whether this process is that user in every respect.
@@ -164,11 +164,11 @@ impl Credentials {
     }
 
     /// What has to change for this user with these groups.
-    pub fn change_to(&self, uid: u32, gid: u32, groups: &[u32]) -> Change {
+    pub fn change_to(&self, uid: u32, gid: u32, groups: &[u32]) -> IdentityChange {
         // A process is in its own group whether the list says so or not.
         let now = self.groups.as_ref().map(|now| sorted_with(now.clone(), self.gid()));
         let same_groups = now.is_some_and(|now| now == sorted_with(groups.to_vec(), gid));
-        Change {
+        IdentityChange {
             groups: (!same_groups && !self.groups_are_fixed).then(|| groups.to_vec()),
             gid: (self.gids != [gid; 3]).then_some(gid),
             uid: (!self.is_user(uid)).then_some(uid),
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_changes() {
-        let now = |ids: [u32; 3], groups: &[u32], groups_are_fixed| Credentials {
+        let now = |ids: [u32; 3], groups: &[u32], groups_are_fixed| OwnCredentials {
             uids: ids,
             gids: ids,
             groups: Some(groups.to_vec()),
@@ -396,7 +396,7 @@ mod tests {
         assert!(now([5; 3], &[], false).change_to(5, 5, &[5]).is_nothing());
         assert!(now([5; 3], &[5, 7], false).change_to(5, 5, &[5, 7]).is_nothing());
         assert!(now([5; 3], &[7], true).change_to(5, 5, &[5]).is_nothing());
-        let to = |groups: Option<&[u32]>, gid, uid| Change { groups: groups.map(<[u32]>::to_vec), gid, uid };
+        let to = |groups: Option<&[u32]>, gid, uid| IdentityChange { groups: groups.map(<[u32]>::to_vec), gid, uid };
         assert_eq!(now([5; 3], &[7], false).change_to(5, 5, &[5]), to(Some(&[5]), None, None));
         assert_eq!(now([0; 3], &[0], false).change_to(5, 0, &[0, 9]), to(Some(&[0, 9]), None, Some(5)));
         assert_eq!(now([0; 3], &[], false).change_to(0, 6, &[6]), to(Some(&[6]), Some(6), None));

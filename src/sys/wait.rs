@@ -9,7 +9,7 @@ use crate::types::signal::Signal;
 
 /// What has become of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
+pub enum ChildChange {
     Exited(Pid, ExitStatus),
     /// A signal has suspended it; it can be continued.
     Suspended(Pid, Signal),
@@ -24,7 +24,7 @@ pub fn become_subreaper() {
 
 /// Reaps one child that has exited, or tells of one that was suspended or continued. `None`: there is none just now.
 /// Never blocks.
-pub fn next_change() -> Option<Change> {
+pub fn next_change() -> Option<ChildChange> {
     loop {
         let mut status = 0;
         // SAFETY: the pointer is to a local that outlives the call.
@@ -44,18 +44,18 @@ pub fn has_children() -> bool {
     unsafe { libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), libc::WNOHANG | libc::WEXITED | libc::WNOWAIT) == 0 }
 }
 
-fn decode(pid: Pid, status: libc::c_int) -> Option<Change> {
+fn decode(pid: Pid, status: libc::c_int) -> Option<ChildChange> {
     if libc::WIFSTOPPED(status) {
-        return Some(Change::Suspended(pid, Signal::new(libc::WSTOPSIG(status))?));
+        return Some(ChildChange::Suspended(pid, Signal::new(libc::WSTOPSIG(status))?));
     }
     if libc::WIFCONTINUED(status) {
-        return Some(Change::Continued(pid));
+        return Some(ChildChange::Continued(pid));
     }
     if libc::WIFSIGNALED(status) {
-        return Some(Change::Exited(
+        return Some(ChildChange::Exited(
             pid,
             ExitStatus::Killed { signal: Signal::new(libc::WTERMSIG(status))?, core: libc::WCOREDUMP(status) },
         ));
     }
-    libc::WIFEXITED(status).then_some(Change::Exited(pid, ExitStatus::Exited(libc::WEXITSTATUS(status) as u8)))
+    libc::WIFEXITED(status).then_some(ChildChange::Exited(pid, ExitStatus::Exited(libc::WEXITSTATUS(status) as u8)))
 }

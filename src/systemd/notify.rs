@@ -27,7 +27,7 @@ pub struct ServiceManager {
 
 /// A change of the master's life cycle, as the manager is told of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Turn {
+enum Transition {
     Ready,
     Reloading,
     Stopping,
@@ -39,21 +39,21 @@ enum Turn {
 /// reload and STOPPING=1 are sent however slowly the manager reads. A reload in between may be left out, RELOADING=1 and
 /// READY=1 together: a manager that waits for them finds both in the next reload.
 #[derive(Debug, Default)]
-struct Waiting(VecDeque<(Option<Turn>, String)>);
+struct Waiting(VecDeque<(Option<Transition>, String)>);
 
 impl Waiting {
-    fn add(&mut self, turn: Option<Turn>, text: String) {
-        self.0.retain(|(turn, _)| turn.is_some());
+    fn add(&mut self, transition: Option<Transition>, text: String) {
+        self.0.retain(|(transition, _)| transition.is_some());
         if self.0.len() >= MOST_WAITING {
             self.leave_out_a_reload();
         }
-        self.0.push_back((turn, text));
+        self.0.push_back((transition, text));
     }
 
     fn leave_out_a_reload(&mut self) {
-        let turns = self.0.iter().map(|(turn, _)| *turn);
-        let next = self.0.iter().skip(1).map(|(turn, _)| *turn);
-        let whole = turns.zip(next).position(|pair| pair == (Some(Turn::Reloading), Some(Turn::Ready)));
+        let transitions = self.0.iter().map(|(transition, _)| *transition);
+        let next = self.0.iter().skip(1).map(|(transition, _)| *transition);
+        let whole = transitions.zip(next).position(|pair| pair == (Some(Transition::Reloading), Some(Transition::Ready)));
         if let Some(begin) = whole {
             self.0.drain(begin..begin + 2);
         }
@@ -86,17 +86,17 @@ impl ServiceManager {
 
     /// The first start or a reload is over, and a generation serves.
     pub fn ready(&mut self, status: String) {
-        self.say(Some(Turn::Ready), "READY=1\n", status);
+        self.say(Some(Transition::Ready), "READY=1\n", status);
     }
 
     /// A reload has begun. With the time in the same datagram: without it systemd does not take it for the answer to its
     /// own request.
     pub fn reloading(&mut self, now: Instant, status: String) {
-        self.say(Some(Turn::Reloading), &format!("RELOADING=1\nMONOTONIC_USEC={}\n", now.0.as_micros()), status);
+        self.say(Some(Transition::Reloading), &format!("RELOADING=1\nMONOTONIC_USEC={}\n", now.0.as_micros()), status);
     }
 
     pub fn stopping(&mut self, status: String) {
-        self.say(Some(Turn::Stopping), "STOPPING=1\n", status);
+        self.say(Some(Transition::Stopping), "STOPPING=1\n", status);
     }
 
     /// One line on how things are, said again only when it has changed.
@@ -106,8 +106,8 @@ impl ServiceManager {
         }
     }
 
-    fn say(&mut self, turn: Option<Turn>, words: &str, status: String) {
-        self.waiting.add(turn, datagram(words, &status));
+    fn say(&mut self, transition: Option<Transition>, words: &str, status: String) {
+        self.waiting.add(transition, datagram(words, &status));
         self.status = status;
     }
 
@@ -155,7 +155,7 @@ impl ServiceManager {
     }
 }
 
-/// The turn's words and the status, cut where systemd would ignore all of it.
+/// The transition's words and the status, cut where systemd would ignore all of it.
 fn datagram(words: &str, status: &str) -> String {
     let mut text = format!("{words}STATUS={status}");
     let end = (0..=text.len().min(LONGEST_DATAGRAM)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -171,19 +171,19 @@ mod tests {
         waiting.0.iter().map(|(_, text)| text.as_str()).collect()
     }
 
-    fn turn(waiting: &mut Waiting, turn: Turn, number: usize) {
-        waiting.add(Some(turn), format!("{turn:?} {number}"));
+    fn transition(waiting: &mut Waiting, transition: Transition, number: usize) {
+        waiting.add(Some(transition), format!("{transition:?} {number}"));
     }
 
     #[test]
     fn only_the_latest_status_waits_and_every_turn() {
         let mut waiting = Waiting::default();
         waiting.add(None, "a".to_owned());
-        turn(&mut waiting, Turn::Ready, 1);
+        transition(&mut waiting, Transition::Ready, 1);
         waiting.add(None, "b".to_owned());
         waiting.add(None, "c".to_owned());
         assert_eq!(told(&waiting), ["Ready 1", "c"]);
-        turn(&mut waiting, Turn::Reloading, 2);
+        transition(&mut waiting, Transition::Reloading, 2);
         assert_eq!(told(&waiting), ["Ready 1", "Reloading 2"]);
         assert_eq!(waiting.first(), Some("Ready 1"));
         waiting.remove_first();
@@ -193,15 +193,15 @@ mod tests {
     #[test]
     fn a_manager_that_does_not_read_hears_of_the_start_of_the_last_reload_and_of_the_end() {
         let mut waiting = Waiting::default();
-        turn(&mut waiting, Turn::Ready, 1);
+        transition(&mut waiting, Transition::Ready, 1);
         for number in 2..1000 {
-            turn(&mut waiting, Turn::Reloading, number);
+            transition(&mut waiting, Transition::Reloading, number);
             waiting.add(None, "status".to_owned());
-            turn(&mut waiting, Turn::Ready, number);
+            transition(&mut waiting, Transition::Ready, number);
             assert!(waiting.0.len() <= MOST_WAITING);
         }
-        turn(&mut waiting, Turn::Reloading, 1000);
-        turn(&mut waiting, Turn::Stopping, 1000);
+        transition(&mut waiting, Transition::Reloading, 1000);
+        transition(&mut waiting, Transition::Stopping, 1000);
         let told = told(&waiting);
         assert!(told.len() <= MOST_WAITING);
         assert_eq!(told[0], "Ready 1");

@@ -43,7 +43,7 @@ pub struct VerbRow {
 }
 
 /// In the order in which the documentation shows them.
-pub const REQUESTS: &[VerbRow] = &[
+pub const VERBS: &[VerbRow] = &[
     VerbRow { word: "reload", verb: Verb::Reload, does: "reloads, waits for the end of the reload, and fails if the reload fails" },
     VerbRow { word: "status", verb: Verb::Status, does: "shows generations, workers, listeners and the last reload" },
     VerbRow { word: "stop", verb: Verb::Stop, does: "stops as SIGTERM does and waits until the master has exited" },
@@ -51,13 +51,13 @@ pub const REQUESTS: &[VerbRow] = &[
 
 /// The request of that word.
 pub fn find(word: &str) -> Option<&'static VerbRow> {
-    REQUESTS.iter().find(|request| request.word == word)
+    VERBS.iter().find(|request| request.word == word)
 }
 
 /// The same; the error says which words there are.
 pub fn request(word: &str) -> Result<&'static VerbRow, String> {
     find(word).ok_or_else(|| {
-        let words: Vec<&str> = REQUESTS.iter().map(|request| request.word).collect();
+        let words: Vec<&str> = VERBS.iter().map(|request| request.word).collect();
         format!("unknown request {word:?}; accepted are {}", words.join(", "))
     })
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::error::Error;
-use crate::sys::user::{self, Change, Credentials, User};
+use crate::sys::user::{self, IdentityChange, OwnCredentials, User};
 use crate::types::account::{NameOrId, UserSpec};
 use crate::types::one_line::OneLine;
 
@@ -16,7 +16,7 @@ pub struct Identity {
     pub uid: u32,
     pub gid: u32,
     /// What differs from the master's own ids and groups.
-    pub change: Change,
+    pub change: IdentityChange,
     /// HOME, USER, LOGNAME and SHELL; for a uid that passwd does not know HOME alone.
     pub environment: Vec<(OsString, OsString)>,
 }
@@ -26,7 +26,7 @@ impl Identity {
     pub fn look_up(spec: &UserSpec) -> Result<Identity, Error> {
         let user = user::user(&spec.user)?;
         let given = spec.group.as_ref().map(user::group_id).transpose()?;
-        let now = Credentials::current();
+        let now = OwnCredentials::current();
         let uid = match (&user, &spec.user) {
             (Some(user), _) => user.uid,
             (None, user) => user::user_id(user)?,
@@ -41,12 +41,12 @@ impl Identity {
         };
         let change = match &user {
             // Nor does anything say which groups.
-            None if given.is_none() && now.is_user(uid) => Change::default(),
+            None if given.is_none() && now.is_user(uid) => IdentityChange::default(),
             None => now.change_to(uid, gid, &[gid]),
             Some(user) => now.change_to(uid, gid, &user::groups_of(user, gid)?),
         };
         if !change.is_nothing() && !now.may_change() {
-            let only_groups = Change { groups: None, ..change } == Change::default();
+            let only_groups = IdentityChange { groups: None, ..change } == IdentityChange::default();
             let cause = if only_groups { "only root may change its groups" } else { "only root may become another user" };
             return Err(Error::cannot("run workers as", shown(spec), cause).hint("start as root, or omit -user"));
         }

@@ -6,7 +6,7 @@ use socketmaster::config::listen_uri::SCHEMES;
 use socketmaster::config::options::{ARGS_VARIABLE, Kind, OPTIONS};
 use socketmaster::config::protocols::PROTOCOLS;
 use socketmaster::config::socket_options::QUERY_KEYS;
-use socketmaster::types::request::REQUESTS;
+use socketmaster::types::request::VERBS;
 
 pub fn options() -> String {
     let rows = OPTIONS.iter().map(|opt| {
@@ -66,7 +66,7 @@ pub fn signals() -> String {
 }
 
 pub fn requests() -> String {
-    table(["request", "effect"], REQUESTS.iter().map(|row| [code(&format!("-s {}", row.word)), row.does.to_owned()]))
+    table(["request", "effect"], VERBS.iter().map(|row| [code(&format!("-s {}", row.word)), row.does.to_owned()]))
 }
 
 fn pairs<'a>(rows: &'a [(&str, &str)]) -> impl Iterator<Item = [String; 2]> + 'a {

@@ -4,7 +4,7 @@ use socketmaster::config::listen_uri::SCHEMES;
 use socketmaster::config::options::{Kind, Opt, Values};
 use socketmaster::config::protocols::PROTOCOLS;
 use socketmaster::config::signal_rules::{SIGNAL_WORDS, read_rule};
-use socketmaster::types::request::REQUESTS;
+use socketmaster::types::request::VERBS;
 use socketmaster::types::signal::Signal;
 
 /// A word and what it means.
@@ -12,7 +12,7 @@ pub type Word = (String, String);
 
 /// The requests to a running master, and what each does.
 pub fn verbs() -> Vec<Word> {
-    REQUESTS.iter().map(|request| (request.word.to_owned(), request.does.to_owned())).collect()
+    VERBS.iter().map(|request| (request.word.to_owned(), request.does.to_owned())).collect()
 }
 
 /// How a listener can begin, each beginning once; `none` last.
