@@ -18,7 +18,7 @@ use crate::types::socket_name::SocketName;
 
 /// The status of ten thousand workers is shorter. The program that listens there may not be a master.
 const LONGEST_ANSWER: u64 = 16 * 1024 * 1024;
-/// How long the client waits for the first sign that the master hears it.
+/// How long the client waits for the first byte from the master.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 /// How many characters of an invalid answer are shown.
 const SHOWN: usize = 200;
@@ -26,7 +26,7 @@ const SHOWN: usize = 200;
 /// Asks the master and prints its answer, on standard error where it is a refusal; the status to exit with.
 /// Waits for as long as the master takes, once it has accepted the request.
 pub fn ask(ask: &Ask, found: InheritedSignals) -> Result<u8, Error> {
-    // This is no master: Ctrl-C and all else are to end it.
+    // The client is no master: Ctrl-C and other signals must end it.
     found.restore();
     let cannot = |cause: String| Error::cannot("reach a master at", OneLine::from(ask.control.to_string()).to_string(), cause);
     let stream = socket::connect_stream(&ask.control, ConnectWait::Until(LONGEST_SILENCE)).map_err(|error| match error.kind() {
@@ -45,7 +45,7 @@ pub fn ask(ask: &Ask, found: InheritedSignals) -> Result<u8, Error> {
     Ok(u8::from(!ok))
 }
 
-/// Another user's program may have taken the address. Nothing is sent to it, and nothing of it printed.
+/// Fails if the program at the address belongs to another user. The client then sends it nothing and prints nothing from it.
 fn check(stream: &UnixStream, address: &SocketName) -> Result<(), String> {
     let peer = peer::credentials(stream).map_err(|error| reason(&error))?;
     let own = user::own_uid();
@@ -82,7 +82,7 @@ impl Asked {
         let sent = self.send(&protocol::request_line(word, acknowledge));
         let (line, reply) = self.reply(sent)?;
         let sent = match reply {
-            // This is a master of version 0.1. It hears the client, and it knows the bare word.
+            // This is a master of version 0.1. It has read the request, and it knows the bare word.
             ReplyLine::Answer(answer) if acknowledge && !answer.ok && answer.text.starts_with(protocol::UNKNOWN) => {
                 self.send(&protocol::request_line(word, false))
             }

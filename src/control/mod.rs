@@ -1,4 +1,4 @@
-//! The control socket, by which a running master is told to reload or to stop and reports its status. `protocol` defines
+//! The control socket, at which a running master accepts requests to reload, to stop and to report its status. `protocol` defines
 //! the lines that both ends send. `server` is the master's end, `client` is the end of `-s`. `trust` decides whether one end
 //! may believe the other. `status` describes the state of a master.
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::types::one_line;
 use crate::types::request::{Verb, request};
 
-/// Behind a request: the caller wants to hear that it has been accepted.
+/// The word after a request with which the caller asks for a line as soon as the request is accepted.
 const ACKNOWLEDGE: &str = "ack";
 /// What the text of an answer to an unknown request begins with, since version 0.1.
 pub const UNKNOWN: &str = "unknown request ";
@@ -24,12 +24,12 @@ pub const UNKNOWN: &str = "unknown request ";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestLine {
     pub verb: Verb,
-    /// The caller wants to hear that the request has been accepted.
+    /// Whether the caller asks for a line as soon as the request is accepted.
     pub acknowledge: bool,
 }
 
 impl RequestLine {
-    /// Reads a line, with or without its end. The error is what the caller is to be told.
+    /// Reads a line, with or without its end. The error is the text of the answer to the caller.
     pub fn read(line: &str) -> Result<RequestLine, String> {
         let line = line.trim();
         let (word, acknowledge) = match line.split_once(' ') {
@@ -83,7 +83,7 @@ pub struct StatusReport {
     pub ok: bool,
     /// The table for people.
     pub text: String,
-    /// What goes on, in one line.
+    /// The state of the master in one line.
     pub status: String,
     pub version: &'static str,
     pub pid: u32,
@@ -107,7 +107,7 @@ pub struct WorkerReport {
     pub generation: u32,
     pub role: &'static str,
     pub age: JsonSeconds,
-    /// It has been told to stop.
+    /// The stop signal, if the worker was sent one.
     pub told: Option<ToldReport>,
 }
 
@@ -151,7 +151,7 @@ pub enum ReplyLine {
     Answer(Answer),
 }
 
-/// Reads a line from a master; `None` if it is none of a master's.
+/// Reads a line from a master; `None` if no master sends such a line.
 pub fn read_reply(line: &str) -> Option<ReplyLine> {
     if serde_json::from_str::<Accepted>(line).is_ok_and(|accepted| accepted.accepted) {
         return Some(ReplyLine::Accepted);

@@ -1,5 +1,5 @@
-//! The master's end: callers come, ask, wait and go as they like, and none of them can disturb it. Nothing blocks here, and
-//! the memory that a caller may use is bounded.
+//! The master's end of the control socket. Callers may connect, send requests and leave at any time, and none of them can
+//! block the master. The memory for each caller is bounded.
 //!
 //! While a request of a caller is open, its further requests wait in its buffer. The server does not know when an answer
 //! comes: its owner calls `answer`.
@@ -24,7 +24,7 @@ use crate::types::time::Instant;
 const MOST_CALLERS: usize = 64;
 /// No request is nearly as long.
 const LONGEST_LINE: usize = 4096;
-/// How long a listener that cannot be accepted from rests, at first and at most.
+/// How long the server waits before it calls accept(2) again after a failure, at first and at most.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
@@ -33,7 +33,7 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 pub struct Server {
     listener: UnixListener,
     is_abstract: bool,
-    /// Closed for a moment to turn a caller away when no descriptor is left to hear it.
+    /// A spare descriptor. If no other is left, the server closes it to accept a caller, refuses that caller, and opens it again.
     spare: Option<OwnedFd>,
     rest: Option<Rest>,
     callers: VecDeque<Caller>,
@@ -71,10 +71,10 @@ struct Caller {
     peer: PeerCredentials,
     stream: UnixStream,
     input: Vec<u8>,
-    /// It will say no more.
+    /// The caller has closed its end and sends nothing more.
     silent: bool,
     output: Vec<u8>,
-    /// It has asked and is not answered yet.
+    /// A request of this caller has no answer yet.
     asks: bool,
     gone: bool,
 }
@@ -195,7 +195,7 @@ impl Server {
         self.callers.push_back(Caller { id, peer, stream, input, silent: false, output, asks: false, gone: false });
     }
 
-    /// Drops callers that have gone and callers that have said everything and heard everything.
+    /// Drops callers that have disconnected, and callers that send nothing more and have all their answers.
     fn sweep(&mut self) {
         let departures = &mut self.departures;
         self.callers.retain(|caller| {
@@ -256,7 +256,7 @@ impl Server {
         self.note.take()
     }
 
-    /// Closes the listener, then sends these answers: a caller that hears of the end can start the next master.
+    /// Closes the listener, then sends these answers, so that a caller that gets one can start the next master at once.
     pub fn end(mut self, answers: impl IntoIterator<Item = (CallerId, String)>) {
         for (caller, line) in answers {
             self.answer(caller, &line);
@@ -294,7 +294,7 @@ impl Caller {
         !self.silent && self.input.len() < LONGEST_LINE
     }
 
-    /// Nothing more will come of it.
+    /// Whether this caller can be dropped.
     fn is_done(&self) -> bool {
         self.silent && self.input.is_empty() && self.output.is_empty() && !self.asks
     }

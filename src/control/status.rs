@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub state: State,
     /// The generation last started.
     pub newest: GenerationNumber,
-    /// All that live, in any order.
+    /// All running workers, in any order.
     pub workers: Vec<WorkerSeen>,
     /// The open listeners.
     pub listeners: Vec<ListenerSeen>,
@@ -42,7 +42,7 @@ pub struct WorkerSeen {
     pub generation: GenerationNumber,
     pub role: Role,
     pub age: Duration,
-    /// It has been told to stop, with this signal, so long ago.
+    /// The stop signal that the worker was sent, and how long ago.
     pub told: Option<(Signal, Duration)>,
 }
 
@@ -59,13 +59,13 @@ pub struct ListenerSeen {
 #[derive(Clone, Debug)]
 pub struct LastReloadSeen {
     pub ok: bool,
-    /// What became of it, in a sentence.
+    /// The result in one sentence.
     pub text: String,
     pub ago: Duration,
 }
 
 impl Snapshot {
-    /// What goes on, in one line, and why the last reload failed if it has.
+    /// The state of the master in one line, with the reason if the last reload failed.
     pub fn line(&self) -> String {
         let mut line = match self.state {
             State::Starting => format!("starting generation {}", GenerationNumber::FIRST),
@@ -87,7 +87,7 @@ impl Snapshot {
         OneLine::from(line).to_string()
     }
 
-    /// GenerationNumber and pid of the workers of a role, as far as one line has room.
+    /// The generation of the workers with this role, and the pid if there is one worker, or else their number.
     fn group(&self, role: Role) -> String {
         let mut workers = self.with_role(role);
         match (workers.next(), workers.count()) {
@@ -191,7 +191,7 @@ const fn state(state: State) -> &'static str {
     }
 }
 
-/// In the two largest units that say something, for people.
+/// A duration in its two largest units, for people.
 struct Age(Duration);
 
 impl fmt::Display for Age {

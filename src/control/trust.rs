@@ -14,7 +14,7 @@ pub struct Sight {
     /// The uid that every unknown uid reads as.
     pub overflow_uid: u32,
     pub every_uid_is_mapped: bool,
-    /// The other end is seen to be of our user namespace.
+    /// Whether the other end is known to be in the same user namespace as this process.
     pub same_user_namespace: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What execve(2) gave us, for a program that has its own `main` and so is not told by std.
+//! The arguments that execve(2) passed. std does not provide them to a program with its own C `main`.
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;

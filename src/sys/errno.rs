@@ -26,7 +26,7 @@ pub fn is(error: &io::Error, errno: i32) -> bool {
     error.raw_os_error() == Some(errno)
 }
 
-/// What strerror(3) says, without a number.
+/// The text of strerror(3), without a number.
 pub fn description(errno: i32) -> &'static str {
     Errno::from_raw(errno).desc()
 }

@@ -11,10 +11,11 @@ use nix::unistd::{pipe2, read};
 
 use crate::error::Error;
 
-/// Descriptors above this are not looked for one by one where the kernel cannot close a range.
+/// The highest descriptor that is closed one by one on a kernel that cannot close a range.
 const SEARCH_LIMIT: RawFd = 65_536;
 
-/// Opens what is closed of 0, 1 and 2, so that no socket gets such a number and is taken for standard output.
+/// Opens those of the descriptors 0, 1 and 2 that are closed, so that no socket gets such a number and is used as standard
+/// output.
 pub fn fill_standard() -> Result<(), Error> {
     for fd in 0..=2 {
         if !is_open(fd) {
@@ -28,8 +29,8 @@ pub fn fill_standard() -> Result<(), Error> {
 /// Puts /dev/null in the place of 0, 1 or 2, whatever is there.
 pub fn put_nothing(fd: RawFd) -> io::Result<()> {
     let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR, nix::sys::stat::Mode::empty());
-    // In an image without /dev/null: the reading end of a pipe that nobody can write to reads as empty, and refuses
-    // writes as a closed descriptor does, without the SIGPIPE that the writing end would answer with.
+    // An image may lack /dev/null. The reading end of a pipe without writers reads as empty. It refuses writes as a closed
+    // descriptor does, without the SIGPIPE of the writing end.
     let made = null.or_else(|_| pipe2(OFlag::empty()).map(|(reader, _)| reader))?;
     // It stays open as long as the process lives.
     let _ = place(made, fd, false)?.into_raw_fd();
@@ -106,8 +107,8 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-/// The current directory as a descriptor, by which it can be entered again whatever is above it. `None` where this process
-/// may not search it.
+/// The current directory as a descriptor, through which it can be entered again without its path. `None` if this process
+/// has no permission to search it.
 pub fn current_directory() -> Option<OwnedFd> {
     nix::fcntl::open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty()).ok()
 }
@@ -131,12 +132,12 @@ pub fn bytes_waiting(fd: &OwnedFd) -> usize {
     if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
 }
 
-/// Whether O_NONBLOCK is set, which all who share the open file description see.
+/// Whether O_NONBLOCK is set on the open file description, which other processes may share.
 pub fn is_nonblocking(fd: &OwnedFd) -> io::Result<bool> {
     Ok(OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?).contains(OFlag::O_NONBLOCK))
 }
 
-/// Sets or clears O_NONBLOCK, which all who share the open file description will see.
+/// Sets or clears O_NONBLOCK on the open file description, for every process that shares it.
 pub fn set_nonblocking(fd: &OwnedFd, nonblocking: bool) -> io::Result<()> {
     let mut flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     flags.set(OFlag::O_NONBLOCK, nonblocking);

@@ -23,7 +23,7 @@ const PATIENCE_SECONDS: i64 = 5;
 pub struct NotifySocket(OwnedFd);
 
 impl NotifySocket {
-    /// Connects to what NOTIFY_SOCKET holds: an absolute path, or an abstract name behind `@`.
+    /// Connects to the address in NOTIFY_SOCKET: an absolute path, or an abstract name after `@`.
     pub fn connect(address: &OsStr) -> io::Result<NotifySocket> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => UnixAddr::new_abstract(name)?,

@@ -78,7 +78,7 @@ fn peer_pidfd(stream: &UnixStream) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The process behind a pidfd, proc_pid_fdinfo(5). `None` where it has ended or where we cannot see it.
+/// The pid that a pidfd refers to, proc_pid_fdinfo(5). `None` if the process has exited or is not visible from here.
 fn pid_behind(process: &OwnedFd) -> Option<Pid> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
     // It says -1 once the process is gone, and 0 where it is in none of our PID namespaces.

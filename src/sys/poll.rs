@@ -1,4 +1,4 @@
-//! poll(2): the one way to wait.
+//! poll(2), the only call in which the master waits.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub enum Interest {
     Readable,
     Writable,
-    /// Only that its other end goes away.
+    /// The other end closes.
     Closed,
 }
 
@@ -37,8 +37,8 @@ impl<'a> Wait<'a> {
         self.0.push(PollFd::new(fd, flags));
     }
 
-    /// Waits until one of them is as wanted, closed or broken, or until this time is over; which ones are, in their order.
-    /// Nothing is after EINTR: the caller looks at everything anew.
+    /// Waits until a source is ready, closed or broken, or until the timeout. Returns for each source, in order, whether it is
+    /// ready. After EINTR none is: the caller checks everything again.
     pub fn ready(mut self, within: Option<Duration>) -> Vec<bool> {
         match poll(&mut self.0, within) {
             Err(Errno::EINVAL | Errno::ENOMEM) => self.ready_in_parts(within),
@@ -50,8 +50,8 @@ impl<'a> Wait<'a> {
         self.0.iter().map(|fd| any && fd.any().unwrap_or(true)).collect()
     }
 
-    /// There are more than RLIMIT_NOFILE allows, which somebody has lowered, or there is no memory for so many: all are
-    /// looked at part by part, and only for the first part can be waited. So the others are looked at again soon.
+    /// Handles more descriptors than one call takes, because RLIMIT_NOFILE was lowered or memory is short. It checks them part by
+    /// part, and can wait for the first part only. It checks the others again soon.
     fn ready_in_parts(mut self, within: Option<Duration>) -> Vec<bool> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(SMALL_PART, |(limit, _)| usize::try_from(limit).unwrap_or(SMALL_PART));
         let part = limit.clamp(1, SMALL_PART);

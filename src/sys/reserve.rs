@@ -1,8 +1,8 @@
-//! malloc(3), with a reserve behind it: where the system has no more memory, a small piece of the program's own serves
-//! instead, so that PID 1 goes on, says so, and fails only what needs a lot.
+//! malloc(3) with a reserve. When the system has no memory left, small allocations come from a piece of the program's own
+//! memory. PID 1 then keeps running, logs the shortage, and fails only what needs much memory.
 //!
 //! The reserve lies in .bss: its pages cost nothing before they are used. It is a row of units with one bit each. A
-//! block needs no header, since whoever gives memory back says how much that was.
+//! block needs no header, since a caller of `dealloc` passes its size.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -24,8 +24,8 @@ const BITS: usize = usize::BITS as usize;
 /// The allocator of the binary.
 pub struct Allocator;
 
-/// In a section of its own, so that the linker's script can put it behind all other variables: between them it would
-/// spread them over one page more.
+/// In a section of its own, so that the linker's script can put it after all other variables. Between them it would
+/// spread them over one more page.
 // SAFETY: the section's name begins with `.bss.`, as that of zeros must, and the value is all zeros.
 #[cfg_attr(all(target_os = "linux", not(test)), unsafe(link_section = ".bss.reserve"))]
 static RESERVE: Reserve = Reserve::new();
@@ -36,7 +36,7 @@ static SHORT: AtomicBool = AtomicBool::new(false);
 /// Nothing is taken from the reserve for the moment.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Makes room in a buffer, but not in the reserve; whether there is room. For whoever can do with less.
+/// Makes room in a buffer without the reserve, and returns whether there is room. For callers that can do with less.
 pub fn try_reserve(buffer: &mut Vec<u8>, more: usize) -> bool {
     if buffer.capacity() - buffer.len() >= more {
         return true;
@@ -57,7 +57,7 @@ pub fn peak() -> usize {
     RESERVE.peak.load(Ordering::Relaxed) * UNIT
 }
 
-/// What to log when memory is short: once in the life of the program, and only after an allocation has failed.
+/// The log line about a shortage of memory. It is returned once per run of the program, after the first failed allocation.
 pub fn notice() -> Option<String> {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if !SHORT.load(Ordering::Relaxed) || TOLD.swap(true, Ordering::Relaxed) {
@@ -167,7 +167,7 @@ struct Reserve {
     memory: UnsafeCell<[MaybeUninit<u8>; SIZE]>,
     /// A bit for each unit: whether it is in use.
     map: [AtomicUsize; UNITS / BITS],
-    /// Somebody reads or changes the map.
+    /// A thread reads or changes the map.
     busy: AtomicBool,
     used: AtomicUsize,
     peak: AtomicUsize,
@@ -242,8 +242,8 @@ impl Reserve {
         block.addr().wrapping_sub(self.start().addr()) / UNIT
     }
 
-    /// Does something with the map, unless another thread does so right now. Nobody waits: a second thread gets no memory
-    /// here, or loses what it wanted to give back. The program has one thread.
+    /// Calls a function with the map, unless another thread uses the map right now. No thread waits: a second one gets no
+    /// memory from the reserve, or leaks the block that it frees. The program has one thread.
     fn alone<T>(&self, action: impl FnOnce() -> T) -> Option<T> {
         if self.busy.swap(true, Ordering::Acquire) {
             return None;

@@ -9,7 +9,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 /// Where the control group file system is mounted.
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
-/// Names the shortage behind this error number and its limit. `None` where the error is no shortage.
+/// Words the shortage that this error number means, with its limit. `None` if the error means no shortage.
 pub fn shortage(errno: i32) -> Option<String> {
     match Errno::from_raw(errno) {
         Errno::EMFILE => Some(match soft_limit(Resource::RLIMIT_NOFILE) {

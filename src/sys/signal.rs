@@ -1,5 +1,5 @@
 //! sigprocmask(2), signalfd(2), kill(2): signals as data, read from one place.
-//! By raw system calls where a libc's own would leave out the real-time signals that it keeps for itself.
+//! They are raw system calls where the libc's functions leave out the real-time signals that it reserves.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::types::signal::Signal;
 type Mask = u64;
 const MASK_SIZE: usize = size_of::<Mask>();
 
-/// How signals stood when the master was executed; what every worker gets back.
+/// The signal mask and dispositions that the master inherited. Every worker gets them back.
 #[derive(Clone, Copy, Debug)]
 pub struct InheritedSignals {
     mask: Mask,
@@ -50,7 +50,7 @@ impl InheritedSignals {
         self.mask & bit(signal) != 0
     }
 
-    /// Puts it back as it was: in the child, right before it executes, or where this process is no master.
+    /// Restores the inherited mask and dispositions: in a child right before execve(2), or in a process that is no master.
     pub fn restore(&self) {
         if self.child_ignored {
             // SAFETY: sets a disposition; no handler is involved.
@@ -61,7 +61,7 @@ impl InheritedSignals {
     }
 }
 
-/// Takes away all signals that wait for this process. Async-signal-safe.
+/// Discards all signals that are pending for this process. Async-signal-safe.
 pub(super) fn discard_pending() {
     let all = ALL;
     // Of two longs on every platform, as the kernel's old call has it.
@@ -79,12 +79,12 @@ pub struct Received {
     pub signal: Signal,
     /// The kernel sent it, as it does with HUP when the terminal goes away.
     pub by_kernel: bool,
-    /// The master sent it to itself: the SIGPIPE of its own write, say. Meant for nobody.
+    /// The master caused it itself, as it does SIGPIPE by a write. It is not forwarded.
     pub by_itself: bool,
 }
 
-/// Where all blocked signals are taken from: signalfd(2) to wait for them beside other things, sigtimedwait(2) where there
-/// are none, at half the system calls.
+/// Receives all blocked signals: with signalfd(2) while the master waits for other events too, and otherwise with
+/// sigtimedwait(2), which needs half the system calls.
 #[derive(Debug)]
 pub struct SignalFd {
     fd: OwnedFd,
@@ -101,7 +101,7 @@ impl SignalFd {
         Ok(SignalFd { fd: unsafe { OwnedFd::from_raw_fd(fd) }, own_pid: std::process::id() })
     }
 
-    /// The next signal that waits, if one does. Never blocks.
+    /// The next pending signal, if there is one. Never blocks.
     pub fn next(&self) -> Option<Received> {
         // SAFETY: the structure is plain numbers, for which zero is a value.
         let mut info: libc::signalfd_siginfo = unsafe { mem::zeroed() };
@@ -153,7 +153,7 @@ impl AsFd for SignalFd {
     }
 }
 
-/// kill(2) to one process. An error means that it is gone or out of reach, which the next death will tell.
+/// kill(2) to one process. An error means that the process is gone, or that the master may not signal it.
 pub fn send(pid: Pid, signal: Signal) -> io::Result<()> {
     kill(pid.as_raw(), signal)
 }
@@ -168,7 +168,7 @@ pub fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// Whether any process is in the group that this worker led, one that cannot be signalled too.
+/// Whether any process is left in the process group of this worker, including processes that cannot be signalled.
 pub fn group_exists(leader: Pid) -> bool {
     // SAFETY: kill(2) has no memory to violate; signal 0 is sent to nobody.
     Errno::result(unsafe { libc::kill(-leader.as_raw(), 0) }) != Err(Errno::ESRCH)
@@ -184,9 +184,9 @@ pub fn is_ignored(signal: Signal) -> bool {
     result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Suspends this process as a shell's job, until somebody continues it, and says whether somebody has: SIGCONT waits then.
-/// Not if it waits already: a stop would remove it, and nobody would send another. By the default action of SIGTSTP, with
-/// which the kernel suspends no process that has no shell above it, nor PID 1: nobody would continue them.
+/// Suspends this process as a shell's job until a SIGCONT. Returns whether a SIGCONT is pending then.
+/// Does nothing if a SIGCONT is pending already: the suspension would discard it, and no other would follow. Uses the
+/// default action of SIGTSTP, with which the kernel suspends neither PID 1 nor a process without a shell to continue it.
 pub fn suspend_oneself() -> bool {
     if is_continued() {
         return true;
@@ -203,7 +203,7 @@ pub fn suspend_oneself() -> bool {
     is_continued()
 }
 
-/// Whether a SIGCONT waits.
+/// Whether a SIGCONT is pending.
 fn is_continued() -> bool {
     let mut pending: Mask = 0;
     // SAFETY: the pointer is to a set of the size that is passed.
@@ -211,7 +211,7 @@ fn is_continued() -> bool {
     pending & bit(Signal::CONT) != 0
 }
 
-/// Sends SIGTSTP to the other processes of this process's group; here it is blocked, and meant for nobody.
+/// Sends SIGTSTP to the other processes of this process's group. This process has it blocked and discards it.
 pub fn suspend_own_group() {
     // SAFETY: kill(2) has no memory to violate.
     unsafe { libc::kill(0, libc::SIGTSTP) };

@@ -1,5 +1,5 @@
 //! socket(2), bind(2), listen(2), connect(2), getsockopt(2), setsockopt(2), getsockname(2), send(2): descriptors and plain
-//! values in and out. Who is at the other end is for `peer` to say.
+//! values in and out. `peer` identifies the process at the other end.
 
 use std::ffi::OsString;
 use std::io;
@@ -161,7 +161,7 @@ pub fn is_connected(fd: &OwnedFd) -> bool {
     getpeername::<SockaddrStorage>(fd.as_raw_fd()).is_ok()
 }
 
-/// IPV6_V6ONLY; false where it has no meaning.
+/// IPV6_V6ONLY; false for a socket of another family.
 pub fn is_v6only(fd: &OwnedFd) -> bool {
     getsockopt(fd, sockopt::Ipv6V6Only).unwrap_or(false)
 }
@@ -208,12 +208,12 @@ pub fn set_nodelay(fd: &OwnedFd, on: bool) -> io::Result<()> {
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, on.into())
 }
 
-/// SO_RCVBUF; beyond the system's limit where the process may.
+/// SO_RCVBUF, and SO_RCVBUFFORCE if the process has the privilege to exceed the system's limit.
 pub fn set_receive_buffer(fd: &OwnedFd, bytes: i32) -> io::Result<()> {
     set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes).or_else(|_| set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
 }
 
-/// SO_SNDBUF; beyond the system's limit where the process may.
+/// SO_SNDBUF, and SO_SNDBUFFORCE if the process has the privilege to exceed the system's limit.
 pub fn set_send_buffer(fd: &OwnedFd, bytes: i32) -> io::Result<()> {
     set(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes).or_else(|_| set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes))
 }

@@ -1,7 +1,7 @@
-//! fork(2), execve(2) and all that happens between them: how a process is started without waiting for it.
+//! fork(2), execve(2) and the steps between them: starts a process without waiting for it.
 //!
-//! The child works on a plan that is made before it exists, and only makes system calls. The master goes on at once: the
-//! child can be held up by a scanner, by a network file system, or by its user's SIGSTOP. A pipe tells later how it went.
+//! The child carries out a plan that was made before the fork, and only makes system calls. The master continues at once,
+//! since a virus scanner, a network file system, or a SIGSTOP from its user may delay the child. A pipe reports the result.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -22,10 +22,10 @@ use crate::types::fd_map::{FdMap, FdMove};
 use crate::types::listener::FIRST_FD;
 use crate::types::process::Pid;
 
-/// What a child exits with that could not execute the program. The report says why.
+/// The exit status of a child that could not execute the program. The report holds the reason.
 const NOT_EXECUTED: c_int = 127;
 
-/// What a process is started from.
+/// The plan of a process to start.
 #[derive(Clone, Copy, Debug)]
 pub struct SpawnPlan<'a> {
     /// Paths of the program, tried in turn as execvp(3) does.
@@ -33,15 +33,15 @@ pub struct SpawnPlan<'a> {
     /// All arguments, the program's own name first.
     pub args: &'a [CString],
     pub environment: &'a [Variable],
-    /// Entered first, then `directory`.
+    /// The directory to enter first; `directory` is relative to it.
     pub base: Option<BorrowedFd<'a>>,
     pub directory: Option<&'a CStr>,
-    /// What changes of user and groups.
+    /// The changes of user and groups.
     pub change: Option<&'a IdentityChange>,
     pub signals: InheritedSignals,
     /// The blocking modes of the standard descriptors that are not replaced by `output`.
     pub modes: BlockingModes,
-    /// They get the numbers from 3 up, in this order.
+    /// The descriptors that get the numbers from 3 up, in this order.
     pub listeners: &'a [BorrowedFd<'a>],
     /// Becomes standard output and standard error.
     pub output: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
@@ -76,11 +76,11 @@ pub struct Spawned {
     pub report: Report,
 }
 
-/// How the start of a child goes on. Readable once that is known.
+/// The reading end of the pipe on which a child reports its start. It becomes readable when the result is known.
 #[derive(Debug)]
 pub struct Report(OwnedFd);
 
-/// What is known of the start of a child.
+/// The progress of the start of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReportState {
     /// The child has not executed the program yet.
@@ -92,7 +92,7 @@ pub enum ReportState {
 }
 
 impl Report {
-    /// What is known by now. Never blocks. Anything but `Pending` is told once: the report has no use after it.
+    /// The progress so far. Never blocks. After any value but `Pending` the report must not be read again.
     pub fn read(&self) -> ReportState {
         let mut bytes = [0; 2];
         loop {
@@ -153,7 +153,7 @@ fn spawn_child(plan: &SpawnPlan) -> Result<Spawned, Errno> {
         child.run();
     }
     let pid = i32::try_from(pid).ok().and_then(Pid::new).ok_or(Errno::ECHILD)?;
-    // The child does the same. Whoever comes first, a signal to the group finds it from here on.
+    // The child does the same. Whichever call comes first, a signal to the group reaches the child from here on.
     // SAFETY: setpgid(2) takes plain numbers. It fails where the child has executed, and so has done it itself.
     unsafe { libc::setpgid(pid.as_raw(), pid.as_raw()) };
     Ok(Spawned { pid, report: Report(report) })
@@ -166,7 +166,7 @@ fn block(variable: &Variable) -> Vec<u8> {
     block
 }
 
-/// Writes it into the space there is; in the child nothing may be allocated, and the widest pid has made the room.
+/// Writes the pid into the reserved space, which is wide enough for every pid. The child may not allocate memory.
 fn write_block(block: &mut Vec<u8>, variable: &Variable, pid: u32) {
     block.clear();
     block.extend_from_slice(variable.key.as_bytes());
@@ -225,7 +225,7 @@ impl Child<'_> {
         let plan = self.plan;
         // SAFETY: a system call on plain numbers.
         unsafe { libc::setpgid(0, 0) };
-        // They were sent to the master's group, which this child was in for a moment, and the master has them too.
+        // These signals were sent to the master's process group, to which this child belonged for a moment. The master has them too.
         signal::discard_pending();
         if plan.foreground {
             terminal::give(0);
@@ -281,7 +281,7 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Comes back only where the program cannot be executed.
+    /// Returns only if the program cannot be executed.
     fn execute(&self) -> Failed {
         let mut verdict = Errno::ENOENT;
         for program in self.plan.programs {
@@ -310,7 +310,7 @@ fn carry_out(step: &FdMove) -> Result<(), Failed> {
     checked(Step::Listener, result)
 }
 
-/// By raw system calls: a libc's own would look for threads to take along.
+/// Uses raw system calls: the libc's functions would change the ids of other threads too.
 fn become_user(change: &IdentityChange) -> Result<(), Failed> {
     #[cfg(not(target_arch = "arm"))]
     use nix::libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID};

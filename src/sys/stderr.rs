@@ -1,4 +1,4 @@
-//! write(2) to standard error that never blocks, whatever it is connected to and whoever else writes there.
+//! write(2) to standard error that never blocks, whatever it is connected to and whatever other processes write there.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 /// POSIX lets a pipe that poll(2) calls writable take this much without blocking.
 const PIPE_BUF: usize = 4096;
-/// Of a terminal that poll(2) calls writable no more is known than that it takes something.
+/// The most bytes to write to a terminal that poll(2) reports as writable: it may accept no more than that.
 const TERMINAL_BUF: usize = 1;
 
 /// Standard error. O_NONBLOCK would be the short way, but the flag is shared with every worker and with the master's parent.
@@ -32,7 +32,7 @@ enum Way {
     Own(OwnedFd),
     /// pwritev2(2) with RWF_NOWAIT: pipes and terminals have it since Linux 6.4. Where it is missing, `Ask` with this much.
     NoWait { at_once: usize },
-    /// Asks first, then writes no more than this. Another writer may come between: the last resort.
+    /// Calls poll(2) first, then writes no more than this. This is the last resort: another writer may fill the space in between.
     Ask { at_once: usize },
 }
 

@@ -1,5 +1,4 @@
-//! fcntl(2) and fchown(2) on the standard descriptors: they are shared with whoever started the master, who gets them back
-//! as they were.
+//! fcntl(2) and fchown(2) on the standard descriptors. The master shares them with its parent, and restores them at the end.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -8,7 +7,7 @@ use nix::libc;
 const STANDARD: [RawFd; 3] = [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO];
 
 /// Whether stdin, stdout and stderr block. The mode belongs to the open file and not to the process: any worker can
-/// change it for everybody.
+/// change it for all processes that share the file.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockingModes([Option<bool>; 3]);
 
@@ -18,7 +17,7 @@ impl BlockingModes {
         BlockingModes(STANDARD.map(|fd| flags(fd).map(|flags| flags & libc::O_NONBLOCK != 0)))
     }
 
-    /// Puts them back as they were. With `only_stdin` stdout and stderr stay as they are. Async-signal-safe.
+    /// Restores the modes; with `only_stdin` that of stdin alone. Async-signal-safe.
     pub fn restore(&self, only_stdin: bool) {
         for (fd, nonblocking) in STANDARD.iter().zip(&self.0).take(if only_stdin { 1 } else { STANDARD.len() }) {
             if let (Some(nonblocking), Some(now)) = (nonblocking, flags(*fd)) {
@@ -38,7 +37,7 @@ fn flags(fd: RawFd) -> Option<libc::c_int> {
     (flags >= 0).then_some(flags)
 }
 
-/// stdin, stdout and stderr as the master found them. When this is dropped they are so again.
+/// The state of stdin, stdout and stderr at the start of the master. Dropping this restores it.
 #[derive(Debug)]
 pub struct StandardStreams {
     modes: BlockingModes,

@@ -1,4 +1,4 @@
-//! tcsetpgrp(3), tcgetpgrp(3): who is in the foreground of the terminal on standard input.
+//! tcsetpgrp(3), tcgetpgrp(3): the foreground process group of the terminal on standard input.
 
 use std::io::IsTerminal;
 
@@ -7,14 +7,14 @@ use nix::libc;
 use crate::types::process::Pid;
 use crate::types::settings::Terminal;
 
-/// What this process is to the terminal on its standard input.
+/// The relation of this process to the terminal on its standard input.
 pub fn role() -> Terminal {
     if !std::io::stdin().is_terminal() {
         return Terminal::None;
     }
     // SAFETY: getpid(2), getsid(2) and tcgetsid(3) take plain numbers.
     let [pid, session, session_of_terminal] = unsafe { [libc::getpid(), libc::getsid(0), libc::tcgetsid(libc::STDIN_FILENO)] };
-    // All three, since where the ioctl behind it is only emulated, tcgetsid(3) may answer anything.
+    // Compare all three: an emulator of the system calls may answer tcgetsid(3) with any number.
     match session == session_of_terminal {
         true if session == pid => Terminal::Leader,
         true => Terminal::Job,

@@ -1,15 +1,15 @@
-//! The unwinder's entry points, with nothing behind them: a panic aborts, and a stripped program has no names for a
-//! backtrace. std refers to them all the same, and would have libunwind linked in, and its own reader of debug information
-//! behind it: two fifths of the program.
+//! Empty entry points of the unwinder. A panic aborts, and a stripped program has no names for a backtrace. std refers to
+//! them all the same. Without these, libunwind and std's reader of debug information would be linked in: two fifths of the
+//! program.
 //!
 //! The names are those of the Itanium C++ ABI's exception handling.
 
 use std::ffi::{c_int, c_void};
 
-/// What ends a walk over the stack before its first frame.
+/// The result code that ends a walk over the stack before its first frame.
 const END_OF_STACK: c_int = 5;
 
-/// The one that is called: by a panic, where RUST_BACKTRACE is set.
+/// The only one of these that is ever called: by a panic, if RUST_BACKTRACE is set.
 // SAFETY: no other object of the program defines the name, and nothing is read through the pointers.
 #[unsafe(no_mangle)]
 pub extern "C" fn _Unwind_Backtrace(_trace: *const c_void, _argument: *mut c_void) -> c_int {
@@ -45,7 +45,7 @@ never_called! {
     _Unwind_SetIP
 }
 
-/// What the ABI for 32-bit ARM has besides.
+/// Further entry points of the ABI for 32-bit ARM.
 #[cfg(target_arch = "arm")]
 mod ehabi {
     never_called! {

@@ -1,4 +1,4 @@
-//! passwd(5), group(5), credentials(7): who users are, and which of a process's ids and groups differ from theirs.
+//! passwd(5), group(5), credentials(7): looks up users and groups, and compares them with the ids of this process.
 //!
 //! The files are read here and not by the libc alone: musl takes an empty number for 0, which is root's.
 
@@ -20,7 +20,7 @@ const GROUP: &str = "/etc/group";
 /// setgroups(2) takes no more, NGROUPS_MAX.
 const MOST_GROUPS: usize = 65_536;
 
-/// The line of a user in the passwd file, or what the libc's directory service says.
+/// The entry of a user in the passwd file, or from the libc's directory service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
     pub name: OsString,
@@ -28,7 +28,7 @@ pub struct User {
     pub gid: u32,
     pub home: OsString,
     pub shell: OsString,
-    /// It is not in the file.
+    /// Whether the entry comes from the directory service and not from the file.
     elsewhere: bool,
 }
 
@@ -110,8 +110,8 @@ fn sorted_with(mut groups: Vec<u32>, gid: u32) -> Vec<u32> {
     groups
 }
 
-/// What setgroups(2), setresgid(2) and setresuid(2) are to change. `None` where nothing is to be changed: then no right is
-/// needed either.
+/// The arguments of setgroups(2), setresgid(2) and setresuid(2). `None` where nothing changes; that call then needs no
+/// privilege.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct IdentityChange {
     pub groups: Option<Vec<u32>>,
@@ -153,7 +153,7 @@ impl OwnCredentials {
         OwnCredentials { uids, gids, groups, groups_are_fixed }
     }
 
-    /// Whether this process is that user in every respect.
+    /// Whether the real, effective and saved uid of this process are all this one.
     pub fn is_user(&self, uid: u32) -> bool {
         self.uids == [uid; 3]
     }
@@ -163,7 +163,7 @@ impl OwnCredentials {
         effective
     }
 
-    /// What has to change for this user with these groups.
+    /// The changes that turn this process into this user with these groups.
     pub fn change_to(&self, uid: u32, gid: u32, groups: &[u32]) -> IdentityChange {
         // A process is in its own group whether the list says so or not.
         let now = self.groups.as_ref().map(|now| sorted_with(now.clone(), self.gid()));
@@ -207,7 +207,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The lines that name somebody. Not those of NIS, which begin with + or -.
+/// The lines of users or groups, without those of NIS, which begin with + or -.
 fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     let lines = text.split(|byte| *byte == b'\n').zip(1..).map(|(text, number)| Line { number, text });
     lines.filter(|line| !line.name().is_empty() && !is_compat(line.name()))

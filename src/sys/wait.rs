@@ -7,7 +7,7 @@ use nix::libc;
 use crate::types::process::{ExitStatus, Pid};
 use crate::types::signal::Signal;
 
-/// What has become of a child.
+/// A change of a child's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChildChange {
     Exited(Pid, ExitStatus),
@@ -16,13 +16,13 @@ pub enum ChildChange {
     Continued(Pid),
 }
 
-/// Orphans below fall to this process instead of to PID 1. As PID 1 they do anyhow.
+/// Makes this process the parent of its orphaned descendants, as PID 1 is without this call.
 pub fn become_subreaper() {
     // SAFETY: prctl(2) with this option takes plain numbers. A kernel without it (before 3.4) leaves us without orphans.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
 }
 
-/// Reaps one child that has exited, or tells of one that was suspended or continued. `None`: there is none just now.
+/// Reaps one child that has exited, or returns one that was suspended or continued. `None` if there is no such child now.
 /// Never blocks.
 pub fn next_change() -> Option<ChildChange> {
     loop {

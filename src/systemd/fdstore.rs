@@ -1,5 +1,5 @@
-//! The service manager's descriptor store, FDSTORE of sd_notify(3): the master's own listeners are put there, and found
-//! there again after a crash or a restart of the service, so that clients wait and are not refused.
+//! The service manager's descriptor store, FDSTORE of sd_notify(3). The master puts its own listeners there and gets them
+//! back after a crash or a restart of the service. Meanwhile clients wait and are not refused.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,7 +19,7 @@ pub struct Storable<'a> {
     pub address: String,
 }
 
-/// How many descriptors the store takes, which systemd tells by FDSTORE; 0 where there is none.
+/// How many descriptors the store accepts, from the variable FDSTORE; 0 if there is no store.
 pub fn room(environment: &[(OsString, OsString)]) -> usize {
     variable(environment, "FDSTORE").and_then(|most| most.to_str()?.parse().ok()).unwrap_or(0)
 }

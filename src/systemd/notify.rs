@@ -1,5 +1,5 @@
-//! What the service manager is told, sd_notify(3): systemd, or whoever has set NOTIFY_SOCKET. Of the master only: what
-//! workers say of themselves comes in by a socket of their generation, and is not passed on here.
+//! Notifies the service manager, sd_notify(3): systemd, or another program that sets NOTIFY_SOCKET. The messages describe
+//! the master only, never a single worker.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use crate::sys::notify::NotifySocket;
 use crate::types::environment;
 use crate::types::time::Instant;
 
-/// A manager that reads so slowly is told of fewer reloads.
+/// The most messages that wait. Beyond this a manager that reads slowly gets fewer messages about reloads.
 const MOST_WAITING: usize = 64;
 /// systemd ignores a longer datagram, and READY=1 with it.
 const LONGEST_DATAGRAM: usize = 4096;
@@ -25,7 +25,7 @@ pub struct ServiceManager {
     status: String,
 }
 
-/// A change of the master's life cycle, as the manager is told of it.
+/// A step of the master's life cycle that the service manager is notified of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Transition {
     Ready,
@@ -89,8 +89,8 @@ impl ServiceManager {
         self.say(Some(Transition::Ready), "READY=1\n", status);
     }
 
-    /// A reload has begun. With the time in the same datagram: without it systemd does not take it for the answer to its
-    /// own request.
+    /// A reload has begun. The datagram holds the time too; without it systemd does not accept the message as the answer to
+    /// its own reload request.
     pub fn reloading(&mut self, now: Instant, status: String) {
         self.say(Some(Transition::Reloading), &format!("RELOADING=1\nMONOTONIC_USEC={}\n", now.0.as_micros()), status);
     }
@@ -99,7 +99,7 @@ impl ServiceManager {
         self.say(Some(Transition::Stopping), "STOPPING=1\n", status);
     }
 
-    /// One line on how things are, said again only when it has changed.
+    /// Sends one line about the state of the master, if it has changed since the last message.
     pub fn status(&mut self, status: String) {
         if status != self.status {
             self.say(None, "", status);
@@ -111,13 +111,13 @@ impl ServiceManager {
         self.status = status;
     }
 
-    /// Has this descriptor kept under this name beyond the master's life. FDPOLL=0, lest an error that a datagram socket
-    /// reports counts as its end.
+    /// Asks the manager to keep a copy of this descriptor under this name after the master has exited. With FDPOLL=0 the
+    /// manager keeps a datagram socket even after the socket has reported an error.
     pub fn keep(&self, name: &str, fd: BorrowedFd) -> io::Result<()> {
         self.socket.send_patiently(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), Some(fd))
     }
 
-    /// Has all descriptors of these names closed, and returns when they are.
+    /// Asks the manager to close all descriptors kept under these names, and returns when they are closed.
     pub fn forget(&self, names: &[&str]) -> io::Result<()> {
         for name in names {
             self.socket.send_patiently(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None)?;
@@ -125,12 +125,12 @@ impl ServiceManager {
         self.socket.barrier()
     }
 
-    /// What to wait for until more can be said; `None` where nothing waits.
+    /// The socket to wait for if the manager does not read; `None` if no message waits.
     pub fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
         self.blocked.then(|| self.socket.as_fd())
     }
 
-    /// Says what can be said now. An error means that something was lost.
+    /// Sends as many messages as the manager accepts now. An error means that a message was lost.
     pub fn flush(&mut self) -> io::Result<()> {
         self.blocked = false;
         while let Some(text) = self.waiting.first() {
@@ -139,7 +139,7 @@ impl ServiceManager {
                     self.blocked = true;
                     return Ok(());
                 }
-                // It may have made its socket anew.
+                // The manager may have created its socket anew.
                 Err(_) => {
                     let again = NotifySocket::connect(&self.address).and_then(|socket| {
                         self.socket = socket;
@@ -155,7 +155,7 @@ impl ServiceManager {
     }
 }
 
-/// The transition's words and the status, cut where systemd would ignore all of it.
+/// The lines of a transition and the status, cut to the length that systemd accepts.
 fn datagram(words: &str, status: &str) -> String {
     let mut text = format!("{words}STATUS={status}");
     let end = (0..=text.len().min(LONGEST_DATAGRAM)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

@@ -28,12 +28,12 @@ impl Variable {
     }
 }
 
-/// A variable of an environment; an empty one is as good as none.
+/// The value of a variable. An empty value counts as unset.
 pub fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
     environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
 }
 
-/// The PATH of such an environment: where the program is looked for.
+/// The value of PATH in an environment of a worker, in which the program is looked up.
 pub fn path_in(environment: &[Variable]) -> Option<&OsStr> {
     let path = environment.iter().find(|variable| variable.key == "PATH")?;
     match path.value.as_slice() {

@@ -1,13 +1,13 @@
 //! How much a log line matters, and how much of the log the operator wants.
 
-/// How much a line matters. The first matters most.
+/// The importance of a log line, the most important first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Level {
-    /// Something that was asked for has failed: a start, a reload, the end itself.
+    /// Something that the operator requested failed: a start, a reload, a stop.
     Error,
     /// Something is missing or lost, and the master goes on without it.
     Warning,
-    /// A step of the life cycle: started, current, stopping.
+    /// A step of the life cycle: a generation starts, becomes current, or stops.
     Notice,
     /// A detail that helps to find a fault.
     Info,

@@ -43,8 +43,8 @@ impl fmt::Display for GenerationNumber {
     }
 }
 
-/// A worker as the supervisor names it, from the moment it is asked for: its pid is known only later, and the kernel may
-/// give the number to another process.
+/// The supervisor's name for a worker, from the request to start it on. A pid would not do: it is known only later, and
+/// the kernel may reuse it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WorkerId(pub u32);
 
@@ -78,7 +78,7 @@ impl fmt::Display for ExitStatus {
 /// Why a worker could not be started.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SpawnError {
-    /// What the master ends with if this was the first start: 127, 126 or 1.
+    /// The exit status of the master if the first start fails with this error: 127, 126 or 1.
     pub status: u8,
     /// "cannot VERB OBJECT: CAUSE".
     pub cause: String,

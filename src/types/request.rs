@@ -1,4 +1,4 @@
-//! What can be asked of a running master.
+//! The requests that a running master accepts.
 
 use super::signal::Signal;
 
@@ -6,16 +6,16 @@ use super::signal::Signal;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallerId(pub u64);
 
-/// What an operator can ask for, by a signal or at the control socket.
+/// A request of an operator, made with a signal or at the control socket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Request {
     /// Start a new generation, and replace the current one if it can be trusted.
     Reload,
-    /// Tell all workers to stop, start nothing any more, and exit when they have exited.
+    /// Stop all workers, start nothing more, and exit when they have exited.
     Stop {
-        /// What each worker is told; `None`: the stop signal of its own generation.
+        /// The signal to send to each worker; `None`: the stop signal of its generation.
         with: Option<Signal>,
-        /// What is forwarded if the master is stopping already; `None`: the same as `with`.
+        /// The signal to forward if the master is already shutting down; `None`: the same as `with`.
         again: Option<Signal>,
     },
     /// Send this signal to the current generation and to a candidate.
@@ -26,7 +26,7 @@ pub enum Request {
     Resume(Signal),
 }
 
-/// What a caller can ask for at the control socket.
+/// The verb of a request at the control socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {
     Reload,
@@ -34,7 +34,7 @@ pub enum Verb {
     Stop,
 }
 
-/// A request: its word, and what it does.
+/// A verb with its word and its description.
 #[derive(PartialEq, Debug)]
 pub struct VerbRow {
     pub word: &'static str,
@@ -42,19 +42,19 @@ pub struct VerbRow {
     pub does: &'static str,
 }
 
-/// In the order in which the documentation shows them.
+/// All verbs, in the order in which the documentation shows them.
 pub const VERBS: &[VerbRow] = &[
     VerbRow { word: "reload", verb: Verb::Reload, does: "reloads, waits for the end of the reload, and fails if the reload fails" },
     VerbRow { word: "status", verb: Verb::Status, does: "shows generations, workers, listeners and the last reload" },
     VerbRow { word: "stop", verb: Verb::Stop, does: "stops as SIGTERM does and waits until the master has exited" },
 ];
 
-/// The request of that word.
+/// The verb with this word.
 pub fn find(word: &str) -> Option<&'static VerbRow> {
     VERBS.iter().find(|request| request.word == word)
 }
 
-/// The same; the error says which words there are.
+/// The verb with this word. The error lists the words that are accepted.
 pub fn request(word: &str) -> Result<&'static VerbRow, String> {
     find(word).ok_or_else(|| {
         let words: Vec<&str> = VERBS.iter().map(|request| request.word).collect();

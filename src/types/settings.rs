@@ -10,11 +10,11 @@ pub struct Policy {
     pub trust: Trust,
     /// Workers in a generation, at least 1.
     pub workers: usize,
-    /// What tells a retiring worker to stop.
+    /// The signal that stops a worker.
     pub stop_signal: Signal,
-    /// How long a worker that was told to stop may take before it gets KILL; `None`: for ever.
+    /// How long a worker may run after the stop signal before it gets SIGKILL. `None`: it never does.
     pub stop_timeout: Option<Duration>,
-    /// Signals go to a worker's whole process group, and the worker is gone when its group is.
+    /// Send signals to a worker's whole process group. The worker counts as running until its group is empty.
     pub group: bool,
     /// Exit statuses of the program that are reported as 0.
     pub ok: Vec<u8>,
@@ -25,11 +25,11 @@ pub struct Policy {
 pub enum Trust {
     /// All of its workers have lived this long.
     Lived(Duration),
-    /// All of its workers have said so, within this time if there is one.
+    /// All of its workers have reported that they are ready, within this time if there is a limit.
     Ready { within: Option<Duration> },
 }
 
-/// What the master is to the terminal on its standard input.
+/// The relation of the master to the terminal on its standard input.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Terminal {
     /// There is none, or it controls another session.

@@ -14,7 +14,7 @@ pub enum SocketName {
     Abstract(Vec<u8>),
 }
 
-/// A path, or an abstract name behind `@`.
+/// A path, or an abstract name after `@`.
 impl fmt::Display for SocketName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -27,7 +27,7 @@ impl fmt::Display for SocketName {
 impl FromStr for SocketName {
     type Err = String;
 
-    /// Reads an absolute path, or an abstract name behind `@`; the error is the cause.
+    /// Reads an absolute path, or an abstract name after `@`. The error is the cause, without the text that was read.
     fn from_str(text: &str) -> Result<SocketName, String> {
         unix_name(text, "/PATH or @NAME")
     }

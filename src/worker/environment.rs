@@ -1,5 +1,5 @@
-//! What a worker's environment holds: which variables of the master it keeps, what describes its user, what tells of its
-//! sockets, and what `-env` adds. Pure: addresses and the master's environment come in as data.
+//! The environment of a worker: the variables that it keeps from the master, those that describe its user and its sockets,
+//! and those that `-env` adds. Pure: addresses and the master's environment come in as data.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,17 +12,17 @@ use crate::types::process::GenerationNumber;
 use crate::worker::handoff;
 use crate::worker::identity;
 
-/// What becomes of the variables by which a service manager talks to a service.
+/// What happens to the variables of a service manager, such as NOTIFY_SOCKET.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ManagerVariables {
-    /// They are the master's own.
+    /// They address the master, so workers do not get them.
     Remove,
-    /// The master is transparent: they reach the program, and name its pid where they named this one, the master's.
+    /// The master is transparent: the program gets them. Where one holds the master's pid, `master`, it then holds the program's.
     PassOn { master: u32 },
 }
 
-/// Variables of another supervisor: they would point the worker at sockets and parents that it does not have. Those of
-/// socketmaster itself are no worker's business.
+/// Prefixes of variables that no worker inherits. Those of another supervisor would point the worker at sockets and parents
+/// that it does not have; those of socketmaster configure only the master.
 fn is_stale(key: &[u8]) -> bool {
     const PREFIXES: &[&[u8]] = &[b"SOCKETMASTER_", b"EINHORN_", b"SERVER_STARTER_"];
     PREFIXES.iter().any(|prefix| key.starts_with(prefix))
@@ -35,7 +35,7 @@ fn is_of_manager(key: &[u8]) -> bool {
     matches!(key, b"NOTIFY_SOCKET" | b"FDSTORE") || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// From what every worker's environment is made.
+/// The parts from which the environment of every worker is made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EnvironmentRecipe {
     base: Vec<Variable>,
@@ -61,7 +61,7 @@ impl EnvironmentRecipe {
         let sockets_are_ours = inherited.iter().any(|(key, value)| key == "LISTEN_PID" && names_master(value));
         let kept = |key: &OsStr| {
             let user_variable = user.is_some() && identity::VARIABLES.iter().any(|name| key == *name);
-            // It identifies the process as LISTEN_PID does, but nobody knows the new one's before it is there.
+            // It identifies the process as LISTEN_PID does, but the worker's value is not known before the worker exists.
             let foreign_identity = key == "LISTEN_PIDFDID" && sockets_are_ours;
             let of_manager = is_of_manager(key.as_bytes()) && passed_on.is_none();
             !is_stale(key.as_bytes()) && !user_variable && !foreign_identity && !of_manager
@@ -78,7 +78,7 @@ impl EnvironmentRecipe {
         EnvironmentRecipe { base, protocols, templates }
     }
 
-    /// The environment of a worker of that generation with these listeners at 3 and up.
+    /// The environment of a worker of this generation that has these listeners at descriptors 3 and up.
     pub fn of(&self, generation: GenerationNumber, listeners: &[Listener]) -> Vec<Variable> {
         let mut environment = self.base.clone();
         set(&mut environment, handoff::variables(&self.protocols, listeners, generation));

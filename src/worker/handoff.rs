@@ -5,7 +5,7 @@ use crate::types::environment::{Chunk, Variable};
 use crate::types::listener::{FIRST_FD, Listener};
 use crate::types::process::GenerationNumber;
 
-/// What the protocols in use say about these listeners, which the worker has at 3 and up.
+/// The variables with which the chosen protocols describe these listeners. The worker has them at descriptors 3 and up.
 pub fn variables(protocols: &Protocols, listeners: &[Listener], generation: GenerationNumber) -> Vec<Variable> {
     let said = |protocol: &Protocol| !listeners.is_empty() || *protocol == Protocol::ServerStarter && protocols.are_chosen();
     protocols.in_use().filter(said).flat_map(|protocol| variables_of(protocol, listeners, generation)).collect()

@@ -1,4 +1,4 @@
-//! Whom the workers run as, looked up once, before anything is opened.
+//! The user and groups that workers run as, looked up once, before anything is opened.
 
 use std::ffi::OsString;
 
@@ -10,12 +10,12 @@ use crate::types::one_line::OneLine;
 /// The variables that describe a user. A worker never has the master's.
 pub const VARIABLES: [&str; 4] = ["HOME", "USER", "LOGNAME", "SHELL"];
 
-/// A user, and what is to be done to become this user.
+/// A user, and the changes of ids and groups that make a process run as this user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     pub uid: u32,
     pub gid: u32,
-    /// What differs from the master's own ids and groups.
+    /// The ids and groups that differ from the master's own.
     pub change: IdentityChange,
     /// HOME, USER, LOGNAME and SHELL; for a uid that passwd does not know HOME alone.
     pub environment: Vec<(OsString, OsString)>,
@@ -34,13 +34,13 @@ impl Identity {
         let gid = match (given, &user) {
             (Some(gid), _) => gid,
             (None, Some(user)) => user.gid,
-            // Nothing says which group. The master's own is no gain where it is that user already.
+            // The uid has no passwd entry, and no group is given. A master that already runs as this user keeps its group.
             (None, None) if now.is_user(uid) => now.gid(),
             // The uid's own number, as Debian's user groups have it; never root's group by accident.
             (None, None) => uid,
         };
         let change = match &user {
-            // Nor does anything say which groups.
+            // Nor are any supplementary groups given.
             None if given.is_none() && now.is_user(uid) => IdentityChange::default(),
             None => now.change_to(uid, gid, &[gid]),
             Some(user) => now.change_to(uid, gid, &user::groups_of(user, gid)?),

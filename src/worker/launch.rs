@@ -1,4 +1,4 @@
-//! From what a generation is started from to a running worker, and the words for what can go wrong.
+//! Starts a worker from the settings of its generation, and words the errors of a start.
 
 use std::cell::OnceCell;
 use std::ffi::{CString, OsStr, OsString};
@@ -20,15 +20,15 @@ use crate::worker::environment::EnvironmentRecipe;
 use crate::worker::identity::Identity;
 use crate::worker::program::{self, Place};
 
-/// What the master ends with when something other than the program stood in the way.
+/// The exit status of the master if a start fails for a reason other than the program.
 const OWN_FAILURE: u8 = 1;
 
 /// The directory in which the master was started.
 #[derive(Debug)]
 pub struct StartDirectory {
-    /// `None` where the master may not search it: workers inherit it, and the master must stay there.
+    /// `None` if the master has no permission to search it. The master then stays there, and workers inherit it.
     held: Option<OwnedFd>,
-    /// For messages. Nothing where the kernel does not know its path.
+    /// The path, for messages; empty if the kernel does not know it.
     path: PathBuf,
 }
 
@@ -38,13 +38,13 @@ impl StartDirectory {
         StartDirectory { held: descriptors::current_directory(), path: std::env::current_dir().unwrap_or_default() }
     }
 
-    /// Whether the master may go elsewhere.
+    /// Whether the master may change its own directory.
     pub fn is_held(&self) -> bool {
         self.held.is_some()
     }
 }
 
-/// Where a worker begins.
+/// The directory in which a worker starts.
 #[derive(Clone, Debug)]
 pub struct Directory {
     /// `None` where `path` is absolute.
@@ -76,7 +76,7 @@ impl Directory {
     }
 }
 
-/// All that belongs to the workers of one generation.
+/// The settings with which all workers of one generation start.
 #[derive(Clone, Debug)]
 pub struct LaunchSpec {
     pub command: OsString,
@@ -84,19 +84,19 @@ pub struct LaunchSpec {
     pub directory: Directory,
     pub identity: Option<Identity>,
     pub environment: EnvironmentRecipe,
-    /// How signals stood when the master was started.
+    /// The signal mask and dispositions at the start of the master.
     pub signals: InheritedSignals,
     /// The blocking modes in which the master found the standard descriptors.
     pub modes: BlockingModes,
 }
 
-/// What is particular to one start.
+/// The settings of a single start.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
     pub generation: GenerationNumber,
-    /// They become 3 and up in the worker, whatever numbers they have here.
+    /// The listeners. The worker has them at 3 and up, whatever numbers they have in the master.
     pub listeners: &'a [BorrowedFd<'a>],
-    /// What the worker is told of them, in the same order.
+    /// The descriptions of the listeners, in the same order.
     pub infos: &'a [Listener],
     /// Becomes standard output and standard error.
     pub output: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
@@ -104,7 +104,7 @@ pub struct Start<'a> {
     pub foreground: bool,
 }
 
-/// How a start goes on.
+/// The progress of a start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// The program is not executed yet.
@@ -171,7 +171,7 @@ impl LaunchSpec {
     }
 }
 
-/// A worker that has been started. Its report is readable once more is known than that.
+/// A started worker. Its report becomes readable when the program has been executed or cannot be.
 #[derive(Debug)]
 pub struct Launched {
     pid: Pid,

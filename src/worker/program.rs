@@ -1,4 +1,4 @@
-//! Where a program is found, as execvp(3) looks for it, and what can be known of it without executing it.
+//! Looks up a program as execvp(3) does, and finds out without executing it why it could not be executed.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::sys::{errno, fd as descriptors, rlimit};
 use crate::types::one_line::OneLine;
 
-/// What a shell reports for a program that is not there, and for one that cannot be executed.
+/// The exit statuses of a shell for a program that does not exist, and for one that cannot be executed.
 pub const NOT_FOUND: u8 = 127;
 pub const NOT_EXECUTABLE: u8 = 126;
 
@@ -73,15 +73,15 @@ impl FileKind {
     }
 }
 
-/// Whether a start would fail for a reason that can be seen from outside: nothing there, a directory, not executable.
-/// To be asked before anything is opened.
+/// Fails if a start would fail because the program does not exist, is a directory, or is not executable. For use before
+/// anything is opened.
 pub fn check(command: &OsStr, path: Option<&OsStr>, place: Place) -> Result<(), Error> {
     let mut verdict = errno::ENOENT;
     for candidate in candidates(command, path) {
         match place.look(&candidate) {
             Ok(FileKind::Executable) => return Ok(()),
             Ok(_) => verdict = errno::EACCES,
-            // Out of our sight is not out of the worker's: it may be another user. The start itself will tell.
+            // The worker may run as another user, who has access to what the master cannot see. The start itself finds out.
             Err(errno::EACCES) => return Ok(()),
             Err(_) => {}
         }
@@ -107,7 +107,7 @@ pub fn cause(errno: i32, command: &OsStr, path: Option<&OsStr>, place: Place) ->
         return shortage;
     }
     let description = errno::description(errno);
-    // Looked for only where it makes a difference: what cannot be executed may be on a file system that does not answer.
+    // Look only where it makes a difference: the program may be on a file system that does not answer.
     let found = match errno {
         errno::ENOENT | errno::EACCES => {
             candidates(command, path).into_iter().find_map(|candidate| Some((place.look(&candidate).ok()?, place.path_of(&candidate))))
