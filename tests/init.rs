@@ -263,7 +263,8 @@ fn sleeps(pid: u32) -> u64 {
 fn nothing_wakes_an_idle_master_and_a_signal_does() {
     for option in ["-prefix=false", "-prefix", "-stop-timeout=50"] {
         for (place, setup) in everywhere() {
-            let master = run(setup.arg(option), "signals");
+            // Without a wait nothing is left to judge once it runs.
+            let master = run(setup.arg(option).arg("-start=0"), "signals");
             master.wait_output("ready", SOON);
             master.signal(SIGUSR1);
             master.wait_output("signal 10", SOON);

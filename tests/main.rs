@@ -15,6 +15,7 @@ mod init;
 mod life;
 mod manager;
 mod output;
+mod readiness;
 mod resilience;
 mod rollover;
 mod signals;

@@ -17,7 +17,7 @@ function __socketmaster_words
         end
         set -e words[1]
         set -l pair (string split -m 1 -- = (string replace -r -- '^--?' '' $word))
-        if not set -q pair[2]; and contains -- $pair[1] listen command dir user start stop-signal stop-timeout signal ok handoff env control pid-file s
+        if not set -q pair[2]; and contains -- $pair[1] listen command dir user ready start stop-signal stop-timeout signal ok handoff env control pid-file s
             set -a pair $words[1]
             set -e words[1]
         end
@@ -68,6 +68,13 @@ function __socketmaster_listeners
         fd:// 'a socket that socketmaster has inherited as descriptor N' \
         systemd: 'the sockets of a systemd socket unit: those of this name, or all that no other listener names, in their order and with their names' \
         none 'no socket'
+end
+
+function __socketmaster_ready
+    printf '%s\t%s\n' \
+        auto 'it has run for -start, and accepts where the current one does' \
+        start 'it has run for -start' \
+        accept 'it accepts on every listener'
 end
 
 function __socketmaster_verbs
@@ -127,7 +134,8 @@ complete -c socketmaster -n __socketmaster_options -o listen -x -a '(__socketmas
 complete -c socketmaster -n __socketmaster_options -o command -x -a '(__socketmaster_programs)' -d 'program to run'
 complete -c socketmaster -n __socketmaster_options -o dir -x -a '(__fish_complete_directories (__socketmaster_value))' -d 'working directory'
 complete -c socketmaster -n __socketmaster_options -o user -x -a '(__socketmaster_users)' -d 'user of the workers'
-complete -c socketmaster -n __socketmaster_options -o start -x -d 'time to trust'
+complete -c socketmaster -n __socketmaster_options -o ready -x -a '(__socketmaster_ready)' -d 'auto, start, accept'
+complete -c socketmaster -n __socketmaster_options -o start -x -d 'time to run [3000]'
 complete -c socketmaster -n __socketmaster_options -o stop-signal -x -a '(__socketmaster_stop_signals)' -d 'stop signal'
 complete -c socketmaster -n __socketmaster_options -o stop-timeout -x -d 'then SIGKILL'
 complete -c socketmaster -n __socketmaster_options -o signal -x -a '(__socketmaster_signal_rules)' -d 'change what SIG does'

@@ -243,7 +243,7 @@ mod tests {
         assert!(config.env.is_empty());
         assert_eq!(config.handoff, Protocols::default());
         let policy = Policy {
-            trust: Trust::Lived(Duration::from_secs(3)),
+            trust: auto(Duration::from_secs(3)),
             workers: 1,
             stop_signal: Signal::TERM,
             stop_timeout: None,
@@ -308,7 +308,7 @@ mod tests {
             assert_eq!(config_with(&[&typed, "prog"], &[(&variable, bad)]), config_with(&[&typed, "prog"], &[]), "{variable}");
         }
         let config = run_with(&["-start=5", "prog"], &[("SOCKETMASTER_START", "7"), ("SOCKETMASTER_OK", "3")]);
-        assert_eq!((config.policy.trust, config.policy.ok), (Trust::Lived(Duration::from_millis(5)), vec![3]));
+        assert_eq!((config.policy.trust, config.policy.ok), (auto(Duration::from_millis(5)), vec![3]));
         let config = config_with(&["-syslog=false", "prog"], &[("SOCKETMASTER_SYSLOG", "1")]);
         assert_eq!(config.fixed.output, Output::Untouched);
     }
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn the_last_of_several_wins_and_all_must_be_right() {
-        assert_eq!(run(&["-start=1", "--start", "2"]).policy.trust, Trust::Lived(Duration::from_millis(2)));
+        assert_eq!(run(&["-start=1", "--start", "2"]).policy.trust, auto(Duration::from_millis(2)));
         assert_eq!(run(&["-dir=/a", "-dir=/b"]).dir, Some("/b".into()));
         assert!(!run(&["-group", "-group=0"]).policy.group);
         assert!(wrong(&["-start=x", "-start=2"]).starts_with("-start=x: "));
@@ -495,13 +495,31 @@ mod tests {
         assert!(wrong(&["-listen="]).starts_with("-listen=: not a URI; accepted: "));
     }
 
+    fn auto(lived: Duration) -> Trust {
+        Trust::LivedAndAccepts { lived, within: lived.max(Duration::from_secs(60)) }
+    }
+
+    #[test]
+    fn start_is_a_time_to_live_or_a_time_limit() {
+        let trust = |words: &[&str]| run(words).policy.trust;
+        let [three, sixty, millis] = [Duration::from_secs(3), Duration::from_secs(60), Duration::from_millis(5)];
+        assert_eq!(trust(&["-ready=auto"]), auto(three));
+        assert_eq!(trust(&["-ready=start"]), Trust::Lived(three));
+        assert_eq!(trust(&["-start=5", "-ready=start"]), Trust::Lived(millis));
+        assert_eq!(trust(&["-ready=accept"]), Trust::Accepts { within: Some(sixty), unseen: three });
+        assert_eq!(trust(&["-ready=accept", "-start=5"]), Trust::Accepts { within: Some(millis), unseen: millis });
+        assert_eq!(trust(&["-ready=accept", "-start=0"]), Trust::Accepts { within: None, unseen: Duration::ZERO });
+        assert_eq!(wrong(&["-ready=acept"]), "-ready=acept: unknown; did you mean accept?");
+        assert_eq!(wrong(&["-ready=when"]), "-ready=when: unknown; accepted are auto, start, accept");
+    }
+
     #[test]
     fn times_are_whole_milliseconds() {
         let config = run(&["-start=0", "-stop-timeout=10000"]);
-        assert_eq!(config.policy.trust, Trust::Lived(Duration::ZERO));
+        assert_eq!(config.policy.trust, auto(Duration::ZERO));
         assert_eq!(config.policy.stop_timeout, Some(Duration::from_secs(10)));
         assert_eq!(run(&["-stop-timeout=0"]).policy.stop_timeout, None);
-        assert_eq!(run(&["-start=18446744073709551615"]).policy.trust, Trust::Lived(Duration::from_millis(u64::MAX)));
+        assert_eq!(run(&["-start=18446744073709551615"]).policy.trust, auto(Duration::from_millis(u64::MAX)));
         assert_eq!(
             wrong(&["-start=18446744073709551616"]),
             "-start=18446744073709551616: too many milliseconds; the maximum is 18446744073709551615"

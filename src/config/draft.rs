@@ -6,13 +6,28 @@ use std::time::Duration;
 use super::options::{ARGS_VARIABLE, COMMAND_VARIABLE};
 use super::protocols::Protocols;
 use super::signal_rules::{SignalRule, SignalTable};
-use super::{Ask, Config, Fixed, Output, Reloadable, words};
+use super::{Ask, Config, Fixed, Output, Ready, Reloadable, words};
 use crate::error::Error;
 use crate::types::environment::variable;
 use crate::types::level::Verbosity;
 use crate::types::request::VerbRow;
 use crate::types::settings::{Policy, Trust};
 use crate::types::signal::Signal;
+
+/// How long a generation must live to be trusted, where nothing else is said.
+const START: Duration = Duration::from_secs(3);
+/// How long it may take to accept, where nothing else is said.
+const LATEST: Duration = Duration::from_secs(60);
+
+/// When a generation is ready: `-ready` and `-start` mean something only together.
+fn trust(ready: Ready, start: Option<Duration>) -> Trust {
+    let lived = start.unwrap_or(START);
+    match ready {
+        Ready::Start => Trust::Lived(lived),
+        Ready::Auto => Trust::LivedAndAccepts { lived, within: lived.max(LATEST) },
+        Ready::Accept => Trust::Accepts { within: Some(start.unwrap_or(LATEST)).filter(|within| !within.is_zero()), unseen: lived },
+    }
+}
 
 /// Options that have been read, those included that mean something only together.
 pub struct Draft {
@@ -21,6 +36,9 @@ pub struct Draft {
     /// `-listen=none`.
     pub(super) no_listener: bool,
     pub(super) command: Option<OsString>,
+    pub(super) ready: Ready,
+    /// `-start`, where it was given.
+    pub(super) start: Option<Duration>,
     pub(super) signal_rules: Vec<(Signal, SignalRule)>,
     pub(super) prefix: bool,
     pub(super) syslog: bool,
@@ -55,6 +73,8 @@ impl Draft {
             },
             no_listener: false,
             command: None,
+            ready: Ready::Auto,
+            start: None,
             signal_rules: Vec::new(),
             prefix: false,
             syslog: false,
@@ -92,6 +112,7 @@ impl Draft {
             (false, true) => Verbosity::Verbose,
             (false, false) => Verbosity::Normal,
         };
+        reloadable.policy.trust = trust(self.ready, self.start);
         reloadable.signals = SignalTable::new(!reloadable.listen.is_empty(), &self.signal_rules);
 
         let by_variable = self.command.is_some() && self.command.as_deref() == variable(environment, COMMAND_VARIABLE);

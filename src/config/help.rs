@@ -200,7 +200,7 @@ mod tests {
             assert!(cell.starts_with(&opt.usage()) && cell.contains(opt.help), "{cell}");
             assert!(screen().lines().any(|line| line.starts_with(&cell) || line.ends_with(&format!("  {cell}"))), "{cell}");
         }
-        assert!(screen().contains("-start=MILLIS     time to trust [3000]"), "{}", screen());
+        assert!(screen().contains("-start=MILLIS     time to run [3000]"), "{}", screen());
         assert_eq!(cell(&OPTIONS[0]), "-listen=URI...    socket [tcp://:8080]");
     }
 

@@ -95,6 +95,24 @@ pub struct Ask {
     pub json: bool,
 }
 
+/// How a new generation earns trust: the choices of `-ready`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ready {
+    /// It has lived for `-start`, and accepts where the current generation does.
+    Auto,
+    /// It has lived for `-start`.
+    Start,
+    /// It accepts on every listener.
+    Accept,
+}
+
+/// The words of `-ready`, and when a generation is ready by each.
+pub const READY_WORDS: &[(&str, Ready, &str)] = &[
+    ("auto", Ready::Auto, "it has run for -start, and accepts where the current one does"),
+    ("start", Ready::Start, "it has run for -start"),
+    ("accept", Ready::Accept, "it accepts on every listener"),
+];
+
 /// Where the workers' output goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {

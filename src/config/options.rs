@@ -8,7 +8,6 @@ use super::draft::Draft;
 use super::protocols::Protocols;
 use super::{help, signal_rules, values};
 use crate::types::account::UserSpec;
-use crate::types::settings::Trust;
 
 /// An option.
 pub struct Opt {
@@ -77,6 +76,8 @@ pub enum Values {
     Protocols,
     /// A request to a running master.
     Verb,
+    /// A way to become ready.
+    Ready,
 }
 
 /// The words that switch something on or off: those of Go's flag package, which the first socketmaster was written with.
@@ -191,19 +192,40 @@ pub const OPTIONS: &[Opt] = &[
         },
     },
     Opt {
+        name: "ready",
+        alias: None,
+        kind: Kind::Value("HOW"),
+        values: Values::Ready,
+        default: Some("auto"),
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "auto, start, accept",
+        long: "Choose when a new generation is ready. `auto`: it has run for `-start` milliseconds, and it accepts connections on every listener on which the current generation accepts them; \
+               if it does not do so within 60 seconds, the reload fails. A program that was never seen to accept is judged by time alone. \
+               `start`: it has run for `-start` milliseconds. \
+               `accept`: as soon as a process of it accepts connections on every listener; `-start` is the time limit. \
+               socketmaster sees in /proc whether a process accepts, so the program needs no support for it.",
+        read: |draft, text| {
+            draft.ready = values::ready(text)?;
+            Ok(())
+        },
+    },
+    Opt {
         name: "start",
         alias: None,
         kind: Kind::Value("MILLIS"),
         values: Values::Anything,
-        default: Some("3000"),
+        default: None,
         repeatable: false,
         role: Role::Setting,
         section: RELOAD,
-        help: "time to trust",
-        long: "A new generation is ready after it has run for this many milliseconds. The old one is then told to stop. \
-               If the new one exits earlier, the reload fails and the old one keeps running. 0 means that it is ready as soon as it runs.",
+        help: "time to run [3000]",
+        long: "Require that a new generation runs for this many milliseconds before it is ready. The old one is then told to stop. \
+               If the new one exits earlier, the reload fails and the old one keeps running. 0 means that it is ready as soon as it runs. \
+               The default is 3000. With `-ready=accept` this is the time limit instead, the default is 60000, and 0 means no limit.",
         read: |draft, text| {
-            draft.reloadable.policy.trust = Trust::Lived(values::millis(text)?);
+            draft.start = Some(values::millis(text)?);
             Ok(())
         },
     },
@@ -525,6 +547,7 @@ pub const SAMPLES: &[(&str, &str, &str)] = &[
     ("command", "other", ""),
     ("dir", "/srv", ""),
     ("user", "www", "www:"),
+    ("ready", "accept", "acept"),
     ("start", "1", "abc"),
     ("stop-signal", "QUIT", "QIUT"),
     ("stop-timeout", "1", "-1"),

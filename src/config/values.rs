@@ -8,6 +8,7 @@ use super::env_template::Template;
 use super::listen_uri::Endpoint;
 use super::options::SWITCH_WORDS;
 use super::suggest::or_accepted;
+use super::{READY_WORDS, Ready};
 use crate::types::request::{VERBS, VerbRow, find};
 use crate::types::socket_name::SocketName;
 
@@ -30,6 +31,13 @@ pub fn millis(text: &OsStr) -> Result<Duration, String> {
     let digits = text.to_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
     let digits = digits.ok_or("not a whole number of milliseconds, such as 3000")?;
     digits.parse().map(Duration::from_millis).map_err(|_| format!("too many milliseconds; the maximum is {}", u64::MAX))
+}
+
+pub fn ready(text: &OsStr) -> Result<Ready, String> {
+    let text = utf8(text)?;
+    let words = || READY_WORDS.iter().map(|(word, ..)| *word);
+    let found = READY_WORDS.iter().find(|(word, ..)| *word == text).map(|(_, ready, _)| *ready);
+    found.ok_or_else(|| format!("unknown; {}", or_accepted(text, words(), &words().collect::<Vec<_>>().join(", "))))
 }
 
 pub fn statuses(text: &OsStr) -> Result<Vec<u8>, String> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 use super::inherit::{Offered, Taken, close_others, store_name, take};
 use super::open::{Opened, Patience, Refusal, backlog, kind_of_inet, kind_of_unix, open, ownership, set_up};
@@ -14,7 +15,7 @@ use crate::sys::errno::reason;
 use crate::sys::fd as descriptors;
 use crate::sys::inotify::{Changed, Inotify};
 use crate::sys::socket::{self, Bound, Kind};
-use crate::types::listener::{FIRST_FD, Listener};
+use crate::types::listener::{FIRST_FD, Listener, ListenerId, ListenerLabel};
 use crate::types::one_line::OneLine;
 use crate::types::socket_name::SocketName;
 
@@ -29,6 +30,7 @@ pub struct HeldSocket {
     resolved: Resolved,
     /// What a worker is told; its descriptor follows from its place in the set.
     listener: Listener,
+    id: ListenerId,
 }
 
 /// A socket that was blocking when the master inherited it, and is to be so again in the end.
@@ -47,6 +49,10 @@ impl HeldSocket {
     /// What a worker is told of it.
     pub fn listener(&self) -> &Listener {
         &self.listener
+    }
+
+    pub fn id(&self) -> ListenerId {
+        self.id
     }
 
     /// The master's copy, unless it has been closed.
@@ -284,7 +290,8 @@ impl ListenerSet {
             descriptors::set_nonblocking(&fd, true)?;
         }
         let listener = describe(wanted.address(), &fd)?;
-        Ok(HeldSocket { fd: Some(fd), path, changed, resolved: wanted.clone(), listener })
+        let id = ListenerId(descriptors::inode(&fd)?);
+        Ok(HeldSocket { fd: Some(fd), path, changed, resolved: wanted.clone(), listener, id })
     }
 
     /// Sets anew what may have changed since this socket was opened for an earlier life.
@@ -362,6 +369,11 @@ impl ListenerSet {
     /// What workers are told, in the same order; each with the number at which a worker finds it.
     pub fn infos(&self) -> Vec<Listener> {
         self.sockets.iter().map(|held| held.listener.clone()).collect()
+    }
+
+    /// What log lines call them, in the same order.
+    pub fn labels(&self) -> Rc<[ListenerLabel]> {
+        self.sockets.iter().map(|held| ListenerLabel { id: held.id, uri: OneLine::from(held.listener.uri.as_str()) }).collect()
     }
 
     /// Closes the master's copies, so that clients are refused as soon as workers have closed theirs. Paths stay until the

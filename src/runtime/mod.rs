@@ -4,6 +4,7 @@
 //! failure is an event or a log line. `sources` waits, `perform` does what the supervisor wants done, `reload` reads the
 //! configuration again.
 
+mod accepting;
 mod boot;
 mod perform;
 pub mod pid_file;
@@ -106,7 +107,8 @@ impl Running {
             self.log.note(Level::Notice, format_args!("listening on {} (fd {})", listener.uri, listener.fd));
         }
         self.workers.lay_down(GenerationNumber::FIRST, first.spec);
-        self.tell(Event::Boot { policy: first.policy });
+        let listeners = self.listeners.labels();
+        self.tell(Event::Boot { policy: first.policy, listeners });
         let mut signals_in_a_row = 0;
         loop {
             self.reap();

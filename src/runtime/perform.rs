@@ -36,6 +36,11 @@ impl Running {
         match action {
             Action::Load { generation } => Some(self.load(generation)),
             Action::Spawn { id, what: Program::Worker { generation, .. } } => self.spawn(id, generation),
+            Action::Look { generation } => Some(self.look(generation)),
+            Action::ReportAccepting { generation, pid } => {
+                self.report_accepting(generation, pid);
+                None
+            }
             Action::Signal { id, signal, group } => self.signal_worker(id, signal, group),
             Action::Kill { id } => Some(self.kill(id)),
             Action::Continue { id } => self.signal_worker(id, Signal::CONT, true),

@@ -82,7 +82,7 @@ impl Running {
                 }
                 self.workers.lay_down(generation, Rc::new(spec));
                 self.next_rules = Some(rules);
-                Event::Loaded { policy }
+                Event::Loaded { policy, listeners: self.listeners.labels() }
             }
             Err(error) => Event::LoadFailed { cause: OneLine::from(error.to_string()) },
         }

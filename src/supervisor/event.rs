@@ -1,9 +1,11 @@
 //! What the core is told, and what it wants done.
 
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::message::{Message, Seconds};
+use crate::types::listener::{ListenerId, ListenerLabel};
 use crate::types::one_line::OneLine;
 use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError, WorkerId};
 use crate::types::request::{CallerId, Request};
@@ -13,13 +15,13 @@ use crate::types::signal::Signal;
 /// Something has happened.
 ///
 /// For each [`Action::Spawn`] comes `SpawnFailed`, or `Spawned` and later one `Exited`. [`Action::Load`] is answered by `Loaded`
-/// or `LoadFailed`, and [`Action::Kill`] by `Killed` or `KillFailed`, before anything else is told.
+/// or `LoadFailed`, [`Action::Kill`] by `Killed` or `KillFailed`, and [`Action::Look`] by `Looked`, before anything else is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The listeners are open: start the first generation by these rules.
-    Boot { policy: Policy },
-    /// The configuration was read again: the rules of the generation that is about to start.
-    Loaded { policy: Policy },
+    /// The listeners are open: start the first generation by these rules, with these listeners.
+    Boot { policy: Policy, listeners: Rc<[ListenerLabel]> },
+    /// The configuration was read again: the rules of the generation that is about to start, and its listeners.
+    Loaded { policy: Policy, listeners: Rc<[ListenerLabel]> },
     /// The configuration cannot be applied.
     LoadFailed { cause: OneLine },
     /// The worker runs: its execve(2) has succeeded.
@@ -28,6 +30,9 @@ pub enum Event {
     SpawnFailed { id: WorkerId, error: SpawnError },
     /// The worker says that it serves.
     Ready { id: WorkerId },
+    /// The processes of a generation were looked at: the listeners on which one of them accepts; `hidden` says why some of
+    /// its processes could not be looked at.
+    Looked { generation: GenerationNumber, accepts: Vec<ListenerId>, hidden: Option<OneLine> },
     /// The worker's process has been reaped. `group_left`: other processes of its group are left.
     Exited { id: WorkerId, status: ExitStatus, group_left: bool },
     /// The last process of the worker's group is gone; told after `Exited` with `group_left`.
@@ -55,6 +60,10 @@ pub enum Action {
     Load { generation: GenerationNumber },
     /// Start a process.
     Spawn { id: WorkerId, what: Program },
+    /// Look whether processes of this generation accept on its listeners.
+    Look { generation: GenerationNumber },
+    /// The first process of a worker is gone. Log which other processes of its group accept on a listener.
+    ReportAccepting { generation: GenerationNumber, pid: Pid },
     /// Send a signal to a worker, or to its process group.
     Signal { id: WorkerId, signal: Signal, group: bool },
     /// Send SIGKILL to a worker and to its process group.
@@ -93,7 +102,7 @@ pub enum Program {
 /// ends before the next one begins. A reload that `Stopping` overtakes has no end of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Lifecycle {
-    /// The first generation is current.
+    /// The first generation is current, and has accepted or lived long enough to be believed.
     Serving,
     ReloadBegun {
         generation: GenerationNumber,
@@ -148,6 +157,10 @@ pub enum Why {
         lived: Duration,
     },
     DeadlineMissed,
+    /// No process of it accepts on this listener.
+    NobodyAccepts {
+        listener: OneLine,
+    },
 }
 
 impl fmt::Display for Reloaded {
@@ -174,6 +187,7 @@ impl fmt::Display for FailedReload {
             Why::Exited { pid: None, status, lived } => write!(f, "{status} after {}", Seconds(*lived))?,
             Why::NotExecuted => f.write_str("did not execute its program in time")?,
             Why::DeadlineMissed => f.write_str("was not ready in time")?,
+            Why::NobodyAccepts { listener } => write!(f, "does not accept connections on {listener}")?,
         }
         match stays {
             Some(stays) => write!(f, "; generation {stays} keeps running"),

@@ -1,5 +1,8 @@
 //! A generation and its workers: what belongs to it, and what is known of it.
 
+use std::rc::Rc;
+
+use crate::types::listener::{ListenerId, ListenerLabel};
 use crate::types::process::{ExitStatus, GenerationNumber, Pid, WorkerId};
 use crate::types::settings::Policy;
 use crate::types::signal::Signal;
@@ -14,6 +17,12 @@ pub struct Generation {
     pub number: GenerationNumber,
     pub role: Role,
     pub policy: Policy,
+    /// The listeners that its workers have.
+    pub listeners: Rc<[ListenerLabel]>,
+    /// The listeners on which one of its processes has been seen to accept, in ascending order.
+    pub(super) accepts: Vec<ListenerId>,
+    /// How often it has been looked at in a row.
+    pub(super) looks: u32,
     /// Those that live, in the order of their slots.
     pub workers: Vec<Worker>,
 }
@@ -113,6 +122,18 @@ impl Generation {
     /// Whether all of its workers have said that they serve.
     pub(super) fn is_ready(&self) -> bool {
         self.runs() && self.workers.iter().all(|worker| worker.ready)
+    }
+
+    /// It has been seen to accept on these.
+    pub(super) fn note_accepts(&mut self, seen: &[ListenerId]) {
+        self.accepts.extend_from_slice(seen);
+        self.accepts.sort_unstable();
+        self.accepts.dedup();
+    }
+
+    /// The first of its listeners that is wanted and on which it has not been seen to accept.
+    pub(super) fn missing(&self, is_wanted: impl Fn(ListenerId) -> bool) -> Option<&ListenerLabel> {
+        self.listeners.iter().find(|listener| is_wanted(listener.id) && self.accepts.binary_search(&listener.id).is_err())
     }
 
     pub(super) fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {

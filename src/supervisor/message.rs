@@ -11,27 +11,90 @@ use crate::types::signal::Signal;
 /// One line of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
-    Started { generation: GenerationNumber, pid: Pid },
-    Ready { generation: GenerationNumber, pid: Pid },
-    Current { generation: GenerationNumber },
-    ToldToStop { generation: GenerationNumber, pid: Pid, signal: Signal },
-    StoppedBeforeItRan { generation: GenerationNumber },
-    Exited { generation: GenerationNumber, pid: Option<Pid>, status: ExitStatus, lived: Duration },
-    GroupLeft { generation: GenerationNumber, pid: Pid },
-    GroupGone { generation: GenerationNumber, pid: Pid },
-    Killed { generation: GenerationNumber, pid: Pid, waited: Duration },
-    GroupKilled { generation: GenerationNumber, pid: Pid, waited: Duration },
-    CannotKill { generation: GenerationNumber, pid: Pid, cause: OneLine },
-    Continued { generation: GenerationNumber, pid: Pid },
+    Started {
+        generation: GenerationNumber,
+        pid: Pid,
+    },
+    Ready {
+        generation: GenerationNumber,
+        pid: Pid,
+    },
+    Current {
+        generation: GenerationNumber,
+    },
+    ToldToStop {
+        generation: GenerationNumber,
+        pid: Pid,
+        signal: Signal,
+    },
+    StoppedBeforeItRan {
+        generation: GenerationNumber,
+    },
+    Exited {
+        generation: GenerationNumber,
+        pid: Option<Pid>,
+        status: ExitStatus,
+        lived: Duration,
+    },
+    GroupLeft {
+        generation: GenerationNumber,
+        pid: Pid,
+    },
+    GroupGone {
+        generation: GenerationNumber,
+        pid: Pid,
+    },
+    Killed {
+        generation: GenerationNumber,
+        pid: Pid,
+        waited: Duration,
+    },
+    GroupKilled {
+        generation: GenerationNumber,
+        pid: Pid,
+        waited: Duration,
+    },
+    CannotKill {
+        generation: GenerationNumber,
+        pid: Pid,
+        cause: OneLine,
+    },
+    Continued {
+        generation: GenerationNumber,
+        pid: Pid,
+    },
     NotStarted(SpawnError),
-    NotReady { generation: GenerationNumber },
+    NotReady {
+        generation: GenerationNumber,
+    },
+    /// Why a generation is not ready, or may not serve.
+    NobodyAcceptsOn {
+        generation: GenerationNumber,
+        listener: OneLine,
+    },
+    Accepts {
+        generation: GenerationNumber,
+    },
+    Hidden {
+        generation: GenerationNumber,
+        why: OneLine,
+    },
     ReloadFailed(FailedReload),
     ReloadRemembered,
     ReloadRefused,
-    Stopping { signal: Option<Signal> },
-    NobodyAccepts { generation: GenerationNumber, retiring: usize },
-    NotWaitedFor { workers: usize },
-    Ended { status: u8 },
+    Stopping {
+        signal: Option<Signal>,
+    },
+    NobodyAccepts {
+        generation: GenerationNumber,
+        retiring: usize,
+    },
+    NotWaitedFor {
+        workers: usize,
+    },
+    Ended {
+        status: u8,
+    },
 }
 
 /// How much a message matters: `-quiet` and `-verbose` choose by it.
@@ -54,9 +117,12 @@ impl Message {
             | Message::GroupKilled { .. }
             | Message::ReloadRefused
             | Message::NobodyAccepts { .. }
+            | Message::NobodyAcceptsOn { .. }
+            | Message::Hidden { .. }
             | Message::NotWaitedFor { .. } => Importance::Problem,
             Message::Started { .. }
             | Message::Ready { .. }
+            | Message::Accepts { .. }
             | Message::Current { .. }
             | Message::ToldToStop { .. }
             | Message::StoppedBeforeItRan { .. }
@@ -105,6 +171,13 @@ impl fmt::Display for Message {
             }
             Message::NotStarted(error) => f.write_str(&error.cause),
             Message::NotReady { generation } => write!(f, "generation {generation} was not ready in time"),
+            Message::NobodyAcceptsOn { generation, listener } => {
+                write!(f, "generation {generation} does not accept connections on {listener}")
+            }
+            Message::Accepts { generation } => write!(f, "generation {generation} accepts connections"),
+            Message::Hidden { generation, why } => {
+                write!(f, "cannot see whether generation {generation} accepts connections, so -start decides when it is ready: {why}")
+            }
             Message::ReloadFailed(failed) => failed.fmt(f),
             Message::ReloadRemembered => f.write_str("a reload is already in progress; another one follows"),
             Message::ReloadRefused => f.write_str("reload refused: socketmaster is shutting down"),

@@ -23,11 +23,13 @@
 //! only by a stop, or when its successor is trusted; after a stop nothing is started; every request is answered once; the
 //! master exits exactly when there is nobody left to wait for.
 //!
-//! `rollover` holds what happens between a reload and its end, `shutdown` what happens between a stop and the exit.
+//! `rollover` holds what happens between a reload and its end, `readiness` when a generation is looked at, and `shutdown` what
+//! happens between a stop and the exit.
 
 mod event;
 mod generation;
 mod message;
+mod readiness;
 mod requests;
 mod rollover;
 mod shutdown;
@@ -35,6 +37,7 @@ mod shutdown;
 mod tests;
 mod timers;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 pub use event::{Action, Event, FailedReload, Lifecycle, Program, Reloaded, Reply, Why};
@@ -45,6 +48,7 @@ pub use rollover::Rollover;
 use requests::Requests;
 use timers::{Timer, Timers};
 
+use crate::types::listener::ListenerLabel;
 use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError, WorkerId};
 use crate::types::request::{CallerId, Request};
 use crate::types::settings::{Policy, Terminal, Trust};
@@ -66,6 +70,8 @@ pub struct Supervisor {
     timers: Timers,
     requests: Requests,
     stop_asked: bool,
+    /// Whether [`Lifecycle::Serving`] has been announced.
+    announced: bool,
     outcome: Outcome,
     terminal: Terminal,
     /// Whose process group is the foreground group, where a worker's is.
@@ -114,6 +120,7 @@ impl Supervisor {
             timers: Timers::default(),
             requests: Requests::default(),
             stop_asked: false,
+            announced: false,
             outcome: Outcome::Unknown,
             terminal,
             foreground: None,
@@ -168,24 +175,29 @@ impl Supervisor {
         use Event::*;
         use Phase::*;
         match (self.phase, event) {
-            (Starting,       Boot { policy })                       => self.start_first_generation(policy, now, act),
+            (Starting,       Boot { policy, listeners })            => self.start_first_generation(policy, listeners, now, act),
             (Starting,       Spawned { id, pid })                   => self.first_generation_grows(id, pid, now, act),
             (Starting,       SpawnFailed { id, error })             => self.first_generation_cannot_start(id, error, now, act),
             (Starting,       Ready { id })                          => self.first_generation_is_ready(id, now, act),
             (Starting,       Exited { id, status, group_left })     => self.first_generation_lost_one(id, status, group_left, now, act),
-            (Starting,       Tick)                                  => self.first_generation_is_late(now, act),
+            (Starting,       Looked { generation, accepts, hidden }) => self.first_generation_looked_at(generation, &accepts, hidden, now, act),
+            (Starting,       Tick)                                  => { self.first_generation_is_late(now, act); self.look(now, act) }
 
             (Serving,        Exited { id, status, group_left })     => { let loss = self.worker_exited(id, status, group_left, now, act); self.lost_while_serving(loss, act) }
             (Serving,        GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_serving(loss, act) }
 
-            (RollingOver(_), Loaded { policy })                     => self.start_candidate(policy, now, act),
+            (Serving,        Looked { generation, accepts, .. })    => self.current_looked_at(generation, &accepts, now, act),
+            (Serving,        Tick)                                  => { self.announce_by_time(now, act); self.look(now, act) }
+
+            (RollingOver(_), Loaded { policy, listeners })          => self.start_candidate(policy, listeners, now, act),
             (RollingOver(_), LoadFailed { cause })                  => self.roll_back(Why::NotLoaded(cause), now, act),
             (RollingOver(_), Spawned { id, pid })                   => self.candidate_grows(id, pid, now, act),
             (RollingOver(_), SpawnFailed { id, error })             => self.candidate_cannot_start(id, error, now, act),
             (RollingOver(_), Ready { id })                          => self.candidate_is_ready(id, now, act),
             (RollingOver(_), Exited { id, status, group_left })     => { let loss = self.worker_exited(id, status, group_left, now, act); self.lost_while_rolling_over(loss, now, act) }
             (RollingOver(_), GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_rolling_over(loss, now, act) }
-            (RollingOver(_), Tick)                                  => self.candidate_time_is_over(now, act),
+            (RollingOver(_), Looked { generation, accepts, hidden }) => self.looked_while_rolling_over(generation, &accepts, hidden, now, act),
+            (RollingOver(_), Tick)                                  => { self.candidate_time_is_over(now, act); self.look(now, act) }
 
             (Stopping,       Exited { id, status, group_left })     => { self.worker_exited(id, status, group_left, now, act); self.end_if_alone(act) }
             (Stopping,       GroupGone { id })                      => { self.group_gone(id, now, act); self.end_if_alone(act) }
@@ -204,9 +216,10 @@ impl Supervisor {
 
             // Ready means nothing from a worker that is trusted already or told to stop; nothing is loaded, begun or due there.
             (Starting,           Loaded { .. } | LoadFailed { .. } | GroupGone { .. }) => {}
-            (Serving | Stopping, Boot { .. } | Loaded { .. } | LoadFailed { .. } | Ready { .. } | Tick) => {}
+            (Serving,            Boot { .. } | Loaded { .. } | LoadFailed { .. } | Ready { .. }) => {}
+            (Stopping,           Boot { .. } | Loaded { .. } | LoadFailed { .. } | Ready { .. } | Looked { .. } | Tick) => {}
             (RollingOver(_),     Boot { .. }) => {}
-            (Ended, Boot { .. } | Loaded { .. } | LoadFailed { .. } | Spawned { .. } | SpawnFailed { .. } | Ready { .. } | Exited { .. }
+            (Ended, Boot { .. } | Loaded { .. } | LoadFailed { .. } | Spawned { .. } | SpawnFailed { .. } | Ready { .. } | Looked { .. } | Exited { .. }
                   | GroupGone { .. } | Suspended { .. } | Continued { .. } | Killed { .. } | KillFailed { .. } | Requested { .. }
                   | CallerLeft { .. } | Tick) => {}
         }
@@ -246,29 +259,30 @@ impl Supervisor {
 
     // ---- the first generation
 
-    fn start_first_generation(&mut self, policy: Policy, now: Instant, act: &mut Vec<Action>) {
-        if let Trust::Ready { within: Some(within) } = policy.trust {
+    fn start_first_generation(&mut self, policy: Policy, listeners: Rc<[ListenerLabel]>, now: Instant, act: &mut Vec<Action>) {
+        if let Trust::Ready { within: Some(within) } | Trust::Accepts { within: Some(within), .. } = policy.trust {
             self.timers.set(Timer::Trust, now.after(within));
         }
         if self.terminal == Terminal::Leader {
             // Its process takes the foreground by itself, before it runs.
             self.foreground = Some(self.next_worker);
         }
-        self.start_generation(policy, Role::Current, now, act);
+        self.start_generation(policy, listeners, Role::Current, now, act);
     }
 
     fn first_generation_grows(&mut self, id: WorkerId, pid: Pid, now: Instant, act: &mut Vec<Action>) {
         self.worker_runs(id, pid, now, act);
-        let lived_is_enough =
-            self.current().is_some_and(|generation| generation.runs() && matches!(generation.policy.trust, Trust::Lived(_)));
-        if lived_is_enough {
-            self.serve(now, act);
+        let Some(current) = self.current().filter(|current| current.runs()) else { return };
+        match current.policy.trust {
+            Trust::Lived(_) | Trust::LivedAndAccepts { .. } => self.serve(now, act),
+            Trust::Accepts { .. } => self.look_from_now_on(now),
+            Trust::Ready { .. } => {}
         }
     }
 
     fn first_generation_is_ready(&mut self, id: WorkerId, now: Instant, act: &mut Vec<Action>) {
         self.hear_ready(id, act);
-        if self.current().is_some_and(Generation::is_ready) {
+        if self.current().is_some_and(|current| current.is_ready() && matches!(current.policy.trust, Trust::Ready { .. })) {
             self.serve(now, act);
         }
     }
@@ -276,8 +290,9 @@ impl Supervisor {
     fn serve(&mut self, now: Instant, act: &mut Vec<Action>) {
         self.phase = Phase::Serving;
         self.timers.stop(Timer::Trust);
+        self.stop_looking();
         act.push(Action::Log(Message::Current { generation: self.newest }));
-        act.push(Action::Announce(Lifecycle::Serving));
+        self.wait_to_announce(now, act);
         self.run_remembered_reload(now, act);
     }
 
@@ -300,7 +315,7 @@ impl Supervisor {
     }
 
     /// Asks for all workers of the newest generation.
-    fn start_generation(&mut self, policy: Policy, role: Role, now: Instant, act: &mut Vec<Action>) {
+    fn start_generation(&mut self, policy: Policy, listeners: Rc<[ListenerLabel]>, role: Role, now: Instant, act: &mut Vec<Action>) {
         let mut workers = Vec::new();
         for slot in 0..policy.workers {
             let id = self.next_worker;
@@ -308,7 +323,7 @@ impl Supervisor {
             workers.push(Worker::new(id, now));
             act.push(Action::Spawn { id, what: Program::Worker { generation: self.newest, slot } });
         }
-        self.generations.push(Generation { number: self.newest, role, policy, workers });
+        self.generations.push(Generation { number: self.newest, role, policy, listeners, accepts: Vec::new(), looks: 0, workers });
     }
 
     /// The worker's program has been executed: what had to wait for that is sent.
@@ -369,7 +384,11 @@ impl Supervisor {
                 worker.state = WorkerState::Leaderless { pid, status };
                 act.push(Action::Log(Message::GroupLeft { generation: number, pid }));
             }
-            _ => self.remove_worker(id, act),
+            (_, pid, _) => {
+                // A shell that did not exec its program is gone, and the program is not.
+                act.extend(pid.filter(|_| !group).map(|pid| Action::ReportAccepting { generation: number, pid }));
+                self.remove_worker(id, act);
+            }
         }
         Some(Loss { generation: number, role, pid, status, lived })
     }

@@ -1,5 +1,6 @@
 //! From a reload to its end: the configuration is read, a candidate starts, and it becomes current or is rolled back.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::event::{Action, FailedReload, Lifecycle, Reloaded, Reply, Why};
@@ -7,6 +8,7 @@ use super::generation::{Generation, Role};
 use super::message::Message;
 use super::timers::Timer;
 use super::{Loss, Outcome, Phase, Supervisor};
+use crate::types::listener::ListenerLabel;
 use crate::types::process::{Pid, SpawnError, WorkerId};
 use crate::types::request::CallerId;
 use crate::types::settings::{Policy, Trust};
@@ -21,13 +23,17 @@ const LONGEST_EXEC: Duration = Duration::from_secs(60);
 pub struct Rollover {
     /// When it began.
     pub since: Instant,
+    /// The candidate has lived as long as it must; whether it accepts is what is left to see.
+    pub lived: bool,
 }
 
 impl Supervisor {
     pub(super) fn begin_reload(&mut self, caller: Option<CallerId>, now: Instant, act: &mut Vec<Action>) {
         self.requests.reload.extend(caller);
+        // Whoever asks for a second generation believes in the first.
+        self.announce_serving(act);
         self.newest = self.newest.next();
-        self.phase = Phase::RollingOver(Rollover { since: now });
+        self.phase = Phase::RollingOver(Rollover { since: now, lived: false });
         act.push(Action::Announce(Lifecycle::ReloadBegun { generation: self.newest }));
         act.push(Action::Load { generation: self.newest });
     }
@@ -38,16 +44,29 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn start_candidate(&mut self, policy: Policy, now: Instant, act: &mut Vec<Action>) {
+    pub(super) fn start_candidate(&mut self, policy: Policy, listeners: Rc<[ListenerLabel]>, now: Instant, act: &mut Vec<Action>) {
         let within = match policy.trust {
             // Its time begins when it runs; but somebody may hold it up for ever before that.
-            Trust::Lived(_) => Some(LONGEST_EXEC),
-            Trust::Ready { within } => within,
+            Trust::Lived(_) | Trust::LivedAndAccepts { .. } => Some(LONGEST_EXEC),
+            Trust::Accepts { within, .. } | Trust::Ready { within } => within,
         };
         if let Some(within) = within {
             self.timers.set(Timer::Trust, now.after(within));
         }
-        self.start_generation(policy, Role::Candidate, now, act);
+        self.see_what_current_does(&policy, act);
+        self.start_generation(policy, listeners, Role::Candidate, now, act);
+    }
+
+    /// What the candidate must do is what the current generation does, and only where it is not known yet is that looked at.
+    fn see_what_current_does(&mut self, policy: &Policy, act: &mut Vec<Action>) {
+        if let Trust::LivedAndAccepts { lived, .. } = policy.trust
+            && !lived.is_zero()
+            && let Some(current) = self.generations.iter_mut().find(|generation| generation.role == Role::Current)
+            && current.missing(|_| true).is_some()
+        {
+            current.looks = 0;
+            act.push(Action::Look { generation: current.number });
+        }
     }
 
     pub(super) fn candidate(&self) -> Option<&Generation> {
@@ -62,9 +81,22 @@ impl Supervisor {
         match candidate.policy.trust {
             // Nobody serves: whatever the candidate is worth, it is better than nothing.
             _ if self.current().is_none() => self.promote(now, act),
-            Trust::Lived(Duration::ZERO) => self.promote(now, act),
-            Trust::Lived(wait) => self.timers.set(Timer::Trust, now.after(wait)),
+            Trust::Lived(Duration::ZERO) | Trust::LivedAndAccepts { lived: Duration::ZERO, .. } => self.promote(now, act),
+            Trust::Lived(wait) | Trust::LivedAndAccepts { lived: wait, .. } => self.timers.set(Timer::Trust, now.after(wait)),
+            Trust::Accepts { .. } => self.look_from_now_on(now),
             Trust::Ready { .. } => {}
+        }
+    }
+
+    /// It cannot be seen whether the candidate accepts: it is ready when it has lived long enough.
+    pub(super) fn give_candidate_its_time(&mut self, now: Instant, act: &mut Vec<Action>) {
+        let Some(candidate) = self.candidate() else { return };
+        let Trust::Lived(wait) = candidate.policy.trust else { return };
+        let since = candidate.workers.iter().map(|worker| worker.started).max().unwrap_or(now);
+        if since.after(wait) <= now {
+            self.promote(now, act);
+        } else {
+            self.timers.set(Timer::Trust, since.after(wait));
         }
     }
 
@@ -93,8 +125,29 @@ impl Supervisor {
         match self.candidate() {
             Some(candidate) if !candidate.runs() => self.roll_back(Why::NotExecuted, now, act),
             Some(Generation { policy: Policy { trust: Trust::Lived(_), .. }, .. }) => self.promote(now, act),
-            Some(_) | None => self.roll_back(Why::DeadlineMissed, now, act),
+            Some(Generation { policy: Policy { trust: Trust::LivedAndAccepts { lived, within }, .. }, .. }) if !self.has_lived() => {
+                let within = within.saturating_sub(*lived);
+                self.candidate_has_lived(within, now, act);
+            }
+            Some(_) | None => self.roll_back(self.why_not_ready(), now, act),
         }
+    }
+
+    fn has_lived(&self) -> bool {
+        matches!(self.phase, Phase::RollingOver(Rollover { lived: true, .. }))
+    }
+
+    /// The candidate has lived as long as it must. It has `within` to accept where the current generation does.
+    fn candidate_has_lived(&mut self, within: Duration, now: Instant, act: &mut Vec<Action>) {
+        if let Phase::RollingOver(rollover) = &mut self.phase {
+            rollover.lived = true;
+        }
+        if self.missing_of_candidate().is_none() {
+            return self.promote(now, act);
+        }
+        self.timers.set(Timer::Trust, now.after(within));
+        self.timers.stop(Timer::Look);
+        act.extend(self.candidate().map(|candidate| Action::Look { generation: candidate.number }));
     }
 
     pub(super) fn lost_while_rolling_over(&mut self, loss: Option<Loss>, now: Instant, act: &mut Vec<Action>) {
@@ -110,7 +163,7 @@ impl Supervisor {
         }
     }
 
-    fn promote(&mut self, now: Instant, act: &mut Vec<Action>) {
+    pub(super) fn promote(&mut self, now: Instant, act: &mut Vec<Action>) {
         for generation in &mut self.generations {
             generation.role = match generation.role {
                 Role::Candidate => Role::Current,
@@ -119,6 +172,7 @@ impl Supervisor {
         }
         self.outcome = Outcome::Unknown;
         self.timers.stop(Timer::Trust);
+        self.stop_looking();
         self.follow_with_the_terminal(act);
         // Logged before the old one is told: a reader of the log sees the reason before the deed.
         act.push(Action::Log(Message::Current { generation: self.newest }));
@@ -142,6 +196,7 @@ impl Supervisor {
             generation.role = Role::Retiring;
         }
         self.timers.stop(Timer::Trust);
+        self.stop_looking();
         self.phase = Phase::Serving;
         self.retire(now, act);
         self.end_reload(Err(failed), now, act);

@@ -8,6 +8,8 @@ use crate::types::time::Instant;
 pub enum Timer {
     /// The newest generation is trusted now, or has missed its deadline.
     Trust,
+    /// A generation is to be looked at.
+    Look,
     /// This worker was told to stop and has had its time.
     Kill(WorkerId),
 }
@@ -48,7 +50,7 @@ impl Timers {
     pub fn take_due_kills(&mut self, now: Instant) -> Vec<WorkerId> {
         let due = self.0.iter().filter(|(_, at)| *at <= now).filter_map(|(timer, _)| match timer {
             Timer::Kill(id) => Some(*id),
-            Timer::Trust => None,
+            Timer::Trust | Timer::Look => None,
         });
         let due: Vec<WorkerId> = due.collect();
         due.iter().for_each(|id| self.stop(Timer::Kill(*id)));

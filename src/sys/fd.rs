@@ -1,6 +1,6 @@
 //! open(2), close_range(2), pipe(2), dup(2): which descriptors are open, and under which numbers.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::{fs, io};
 
@@ -35,6 +35,13 @@ pub fn put_nothing(fd: RawFd) -> io::Result<()> {
     // It stays open as long as the process lives.
     let _ = place(made, fd, false)?.into_raw_fd();
     Ok(())
+}
+
+/// The inode that a descriptor leads to, as /proc/PID/fd names it.
+pub fn inode(fd: impl AsFd) -> io::Result<u64> {
+    let stat = nix::sys::stat::fstat(fd)?;
+    #[allow(clippy::useless_conversion, reason = "the type of st_ino is u32 on some targets")]
+    Ok(stat.st_ino.into())
 }
 
 pub fn is_open(fd: RawFd) -> bool {

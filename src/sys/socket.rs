@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -166,8 +166,8 @@ pub fn is_v6only(fd: &OwnedFd) -> bool {
     getsockopt(fd, sockopt::Ipv6V6Only).unwrap_or(false)
 }
 
-pub fn bound(fd: &OwnedFd) -> io::Result<Bound> {
-    let bound = getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
+pub fn bound(fd: impl AsFd) -> io::Result<Bound> {
+    let bound = getsockname::<SockaddrStorage>(fd.as_fd().as_raw_fd())?;
     let inet = match bound.family() {
         Some(AddressFamily::Inet) => bound.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into())),
         Some(AddressFamily::Inet6) => bound.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())),

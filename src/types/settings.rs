@@ -25,6 +25,12 @@ pub struct Policy {
 pub enum Trust {
     /// All of its workers have lived this long.
     Lived(Duration),
+    /// All of its workers have lived this long, and it accepts on every listener on which the current generation accepts.
+    /// A generation that does not do so within `within` is not trusted.
+    LivedAndAccepts { lived: Duration, within: Duration },
+    /// It accepts on every listener, within this time if there is one. Where its processes cannot be looked at, it is
+    /// enough that all of its workers have lived as long as `unseen`.
+    Accepts { within: Option<Duration>, unseen: Duration },
     /// All of its workers have reported that they are ready, within this time if there is a limit.
     Ready { within: Option<Duration> },
 }

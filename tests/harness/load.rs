@@ -55,7 +55,8 @@ impl Target {
         }
     }
 
-    fn connect(&self, timeout: Duration) -> nix::Result<File> {
+    /// A connection, made within this time.
+    pub fn connect(&self, timeout: Duration) -> nix::Result<File> {
         match self {
             Self::Tcp(address) => {
                 let stream = connected(&SockaddrStorage::from(*address), timeout)?;

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::*;
-use super::{QUIT, START, STOP, STOP_TIMEOUT, asked, policy, spawn_error};
+use super::{LISTENER, QUIT, START, STOP, STOP_TIMEOUT, asked, booted, loaded, policy, spawn_error};
+use crate::types::listener::ListenerId;
 use crate::types::one_line::OneLine;
 
 /// A supervisor with a clock. Workers run at once, with pids 101, 102... for ids 1, 2..., until told otherwise.
@@ -15,6 +16,9 @@ struct Story {
     runs: Runs,
     load_fails: bool,
     kill_fails: bool,
+    /// The generations that accept on the listener, and those that nobody may look at.
+    accepting: Vec<u32>,
+    hidden: Vec<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -34,8 +38,10 @@ impl Story {
             runs: Runs::AtOnce,
             load_fails: false,
             kill_fails: false,
+            accepting: vec![],
+            hidden: vec![],
         };
-        story.tell(Event::Boot { policy });
+        story.tell(booted(policy));
         story
     }
 
@@ -55,16 +61,27 @@ impl Story {
                     (Action::Load { .. }, _) if self.load_fails => {
                         events.push_back(Event::LoadFailed { cause: OneLine::from("app.conf:3: no such option") });
                     }
-                    (Action::Load { .. }, _) => events.push_back(Event::Loaded { policy: self.policy.clone() }),
+                    (Action::Load { .. }, _) => events.push_back(loaded(self.policy.clone())),
                     (Action::Kill { id }, _) if self.kill_fails => {
                         events.push_back(Event::KillFailed { id: *id, cause: OneLine::from("Operation not permitted") });
                     }
                     (Action::Kill { id }, _) => events.push_back(Event::Killed { id: *id }),
+                    (Action::Look { generation }, _) => {
+                        let accepts = if self.accepting.contains(&generation.0) { vec![LISTENER] } else { vec![] };
+                        let hidden = self.hidden.contains(&generation.0).then(|| OneLine::from("Permission denied"));
+                        events.push_back(Event::Looked { generation: *generation, accepts, hidden });
+                    }
                     _ => {}
                 }
                 let quiet = matches!(
                     action,
-                    Action::Log(_) | Action::Announce(_) | Action::Load { .. } | Action::Forget { .. } | Action::ReportLeftovers { .. }
+                    Action::Log(_)
+                        | Action::Announce(_)
+                        | Action::Load { .. }
+                        | Action::Look { .. }
+                        | Action::Forget { .. }
+                        | Action::ReportAccepting { .. }
+                        | Action::ReportLeftovers { .. }
                 );
                 if !quiet {
                     seen.push(action);
@@ -85,6 +102,20 @@ impl Story {
 
     fn exits(&mut self, id: u32, status: u8) -> Vec<Action> {
         self.tell(Event::Exited { id: WorkerId(id), status: ExitStatus::Exited(status), group_left: false })
+    }
+
+    /// Lets timers come due, one after the other, until this time has passed or something is done.
+    fn within(&mut self, wait: Duration) -> Vec<Action> {
+        let end = self.now.after(wait);
+        while let Some(due) = self.supervisor.deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            let seen = self.tell(Event::Tick);
+            if !seen.is_empty() {
+                return seen;
+            }
+        }
+        self.now = end;
+        vec![]
     }
 
     fn runs(&mut self, id: u32) -> Vec<Action> {
@@ -333,7 +364,7 @@ fn a_worker_that_does_not_run_yet_is_killed_by_a_stop_and_ends_as_if_it_had_hear
 
     let mut first = Supervisor::new(Terminal::None);
     let now = Instant(Duration::ZERO);
-    first.handle(Event::Boot { policy: policy(Trust::Lived(START)) }, now);
+    first.handle(booted(policy(Trust::Lived(START))), now);
     first.handle(asked(STOP), now);
     let killed = ExitStatus::Killed { signal: Signal::KILL, core: false };
     let last = first.handle(Event::Exited { id: WorkerId(1), status: killed, group_left: false }, now);
@@ -344,7 +375,7 @@ fn a_worker_that_does_not_run_yet_is_killed_by_a_stop_and_ends_as_if_it_had_hear
 fn the_first_start_ends_with_the_status_of_its_failure() {
     let mut supervisor = Supervisor::new(Terminal::None);
     let now = Instant(Duration::ZERO);
-    supervisor.handle(Event::Boot { policy: policy(Trust::Lived(START)) }, now);
+    supervisor.handle(booted(policy(Trust::Lived(START))), now);
     let actions = supervisor.handle(Event::SpawnFailed { id: WorkerId(1), error: spawn_error() }, now);
     assert_eq!(actions.last(), Some(&Action::Exit { status: 127, callers: vec![] }));
 }
@@ -461,7 +492,7 @@ fn a_missed_deadline_ends_the_first_generation_with_1_and_a_later_one_alone() {
 fn a_worker_that_does_not_start_takes_its_generation_with_it() {
     let mut supervisor = Supervisor::new(Terminal::None);
     let now = Instant(Duration::ZERO);
-    supervisor.handle(Event::Boot { policy: Policy { workers: 2, ..policy(Trust::Lived(START)) } }, now);
+    supervisor.handle(booted(Policy { workers: 2, ..policy(Trust::Lived(START)) }), now);
     supervisor.handle(Event::Spawned { id: WorkerId(1), pid: pid_of(WorkerId(1)) }, now);
     let actions = supervisor.handle(Event::SpawnFailed { id: WorkerId(2), error: spawn_error() }, now);
     assert!(actions.contains(&send(1, Signal::TERM)), "{actions:?}");
@@ -558,10 +589,11 @@ fn a_reload_is_announced_from_its_beginning_to_its_end() {
     let [second, third] = [2, 3].map(GenerationNumber);
     let lived = policy(Trust::Lived(START));
     let runs = |id: u32| Event::Spawned { id: WorkerId(id), pid: pid_of(WorkerId(id)) };
-    assert_eq!(announced(&mut supervisor, Event::Boot { policy: lived.clone() }, 0), []);
-    assert_eq!(announced(&mut supervisor, runs(1), 0), [Lifecycle::Serving]);
+    assert_eq!(announced(&mut supervisor, booted(lived.clone()), 0), []);
+    assert_eq!(announced(&mut supervisor, runs(1), 0), []);
+    assert_eq!(announced(&mut supervisor, Event::Tick, 3), [Lifecycle::Serving]);
     assert_eq!(announced(&mut supervisor, asked(Request::Reload), 10), [Lifecycle::ReloadBegun { generation: second }]);
-    assert_eq!(announced(&mut supervisor, Event::Loaded { policy: lived.clone() }, 10), []);
+    assert_eq!(announced(&mut supervisor, loaded(lived.clone()), 10), []);
     assert_eq!(announced(&mut supervisor, runs(2), 10), []);
     assert_eq!(announced(&mut supervisor, asked(Request::Reload), 11), []);
     let reloaded = Reloaded { generation: second, pid: Some(pid_of(WorkerId(2))), workers: 1, took: START };
@@ -569,7 +601,7 @@ fn a_reload_is_announced_from_its_beginning_to_its_end() {
         announced(&mut supervisor, Event::Tick, 13),
         [Lifecycle::ReloadEnded { generation: second, outcome: Ok(reloaded) }, Lifecycle::ReloadBegun { generation: third }]
     );
-    announced(&mut supervisor, Event::Loaded { policy: lived }, 13);
+    announced(&mut supervisor, loaded(lived), 13);
     let failed = FailedReload { generation: third, why: Why::NotStarted(spawn_error()), stays: Some(second) };
     assert_eq!(
         announced(&mut supervisor, Event::SpawnFailed { id: WorkerId(3), error: spawn_error() }, 13),
@@ -577,4 +609,127 @@ fn a_reload_is_announced_from_its_beginning_to_its_end() {
     );
     assert_eq!(announced(&mut supervisor, asked(STOP), 14), [Lifecycle::Stopping]);
     assert_eq!(announced(&mut supervisor, asked(STOP), 15), []);
+}
+
+const LATEST: Duration = Duration::from_secs(60);
+
+fn auto() -> Policy {
+    policy(Trust::LivedAndAccepts { lived: START, within: LATEST })
+}
+
+fn accept() -> Policy {
+    policy(Trust::Accepts { within: Some(LATEST), unseen: START })
+}
+
+#[test]
+fn a_program_that_was_never_seen_to_accept_is_judged_by_time() {
+    let mut story = Story::new(auto());
+    story.within(LATEST);
+    assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
+    assert_eq!(story.within(START), [send(1, Signal::TERM)]);
+}
+
+#[test]
+fn one_that_accepts_is_replaced_by_one_that_accepts_when_it_has_lived_long_enough() {
+    let mut story = Story::new(auto());
+    story.accepting = vec![1, 2];
+    story.within(LATEST);
+    assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
+    assert_eq!(story.within(START.saturating_sub(Duration::from_millis(1))), []);
+    assert_eq!(story.within(Duration::from_millis(1)), [send(1, Signal::TERM)]);
+}
+
+#[test]
+fn one_that_accepts_is_not_replaced_by_one_that_does_not() {
+    let mut story = Story::new(auto());
+    story.accepting = vec![1];
+    story.within(LATEST);
+    assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
+    assert_eq!(story.within(LATEST.saturating_sub(Duration::from_millis(1))), []);
+    assert_eq!(story.within(Duration::from_millis(1)), [send(2, Signal::TERM)]);
+    assert_eq!(story.supervisor.current().map(|current| current.number), Some(GenerationNumber::FIRST));
+    assert_eq!(story.supervisor.deadline(), None, "nothing is looked at after a reload");
+}
+
+#[test]
+fn a_current_generation_that_was_not_seen_at_its_start_is_looked_at_when_a_reload_begins() {
+    let mut story = Story::new(auto());
+    story.within(LATEST);
+    story.accepting = vec![1];
+    assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
+    assert_eq!(story.within(LATEST), [send(2, Signal::TERM)]);
+}
+
+#[test]
+fn one_that_accepts_late_is_trusted_as_soon_as_it_is_seen() {
+    let mut story = Story::new(auto());
+    story.accepting = vec![1];
+    story.within(LATEST);
+    story.ask(Request::Reload);
+    assert_eq!(story.within(Duration::from_secs(10)), []);
+    story.accepting = vec![1, 2];
+    assert_eq!(story.within(Duration::from_millis(40)), [send(1, Signal::TERM)]);
+}
+
+#[test]
+fn what_nobody_may_look_at_is_judged_by_time() {
+    for rules in [auto(), accept()] {
+        let mut story = Story::new(Policy { ..rules });
+        story.accepting = vec![1];
+        story.within(LATEST);
+        story.hidden = vec![2];
+        assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
+        assert_eq!(story.within(START.saturating_sub(Duration::from_millis(1))), []);
+        assert_eq!(story.within(Duration::from_millis(1)), [send(1, Signal::TERM)]);
+    }
+}
+
+#[test]
+fn with_accept_a_generation_is_trusted_as_soon_as_it_accepts_and_never_before() {
+    let mut story = Story::new(accept());
+    story.within(Duration::from_secs(1));
+    assert_eq!(story.supervisor.phase(), Phase::Starting);
+    story.accepting = vec![1];
+    story.within(Duration::from_millis(40));
+    assert_eq!((story.supervisor.phase(), story.supervisor.deadline()), (Phase::Serving, None));
+    assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
+    assert_eq!(story.within(Duration::from_secs(10)), []);
+    story.accepting = vec![1, 2];
+    assert_eq!(story.within(Duration::from_millis(40)), [send(1, Signal::TERM)]);
+    story.exits(1, 0);
+    story.ask(Request::Reload);
+    assert_eq!(story.within(LATEST), [send(3, Signal::TERM)], "it never accepts");
+}
+
+#[test]
+fn a_first_generation_that_must_accept_and_does_not_ends_the_master() {
+    let mut story = Story::new(accept());
+    assert_eq!(story.within(LATEST), [Action::CloseListeners, send(1, Signal::TERM)]);
+    assert_eq!(story.exits(1, 0), exit(1));
+}
+
+#[test]
+fn the_first_generation_is_announced_when_it_accepts_or_has_lived_long_enough() {
+    let serving = |actions: &[Action]| actions.contains(&Action::Announce(Lifecycle::Serving));
+    let at = |millis| Instant(Duration::from_millis(millis));
+    let runs = Event::Spawned { id: WorkerId(1), pid: pid_of(WorkerId(1)) };
+    let looked = |accepts: &[ListenerId]| Event::Looked { generation: GenerationNumber(1), accepts: accepts.to_vec(), hidden: None };
+    let mut supervisor = Supervisor::new(Terminal::None);
+    supervisor.handle(booted(auto()), at(0));
+    assert!(!serving(&supervisor.handle(runs.clone(), at(0))));
+    assert_eq!(supervisor.handle(Event::Tick, at(5)), [Action::Look { generation: GenerationNumber(1) }]);
+    assert!(!serving(&supervisor.handle(looked(&[]), at(5))));
+    let mut other = supervisor.clone();
+    assert!(serving(&supervisor.handle(looked(&[LISTENER]), at(15))));
+    assert_eq!(supervisor.deadline(), None);
+    let late = other.handle(Event::Tick, at(3000));
+    assert!(serving(&late), "{late:?}");
+    let warned = |action: &Action| matches!(action, Action::Log(Message::NobodyAcceptsOn { .. }));
+    assert!(late.iter().any(warned), "{late:?}");
+    // One that exits before that has never been announced.
+    let mut failed = Supervisor::new(Terminal::None);
+    failed.handle(booted(auto()), at(0));
+    failed.handle(runs, at(0));
+    let exited = Event::Exited { id: WorkerId(1), status: ExitStatus::Exited(0), group_left: false };
+    assert!(!serving(&failed.handle(exited, at(200))));
 }

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use super::super::*;
-use super::{QUIT, START, STOP, STOP_TIMEOUT, policy, spawn_error};
+use super::{LISTENER, QUIT, START, STOP, STOP_TIMEOUT, booted, loaded, policy, spawn_error};
 use crate::types::one_line::OneLine;
 
 /// A promise of the core that a walk found broken.
@@ -37,6 +37,8 @@ enum Broken {
     TheTerminalLost,
     ForgotAGenerationThatLives,
     AGenerationNeverForgotten,
+    TrustedThoughItDoesNotAccept,
+    LooksForNothing,
 }
 
 /// What takes part in a walk: the more, the more orders of events.
@@ -98,6 +100,11 @@ struct World {
     waiting: Vec<Waiting>,
     foreground: Option<WorkerId>,
     kept: Vec<GenerationNumber>,
+    /// A generation has become current.
+    served: bool,
+    /// Generations that have been seen to accept on the listener, and those that could not be looked at.
+    accepted: Vec<GenerationNumber>,
+    hidden: Vec<GenerationNumber>,
     /// What followed the last event: each thing that can turn out in two ways makes two worlds of one.
     forks: Forks,
 }
@@ -106,6 +113,7 @@ struct World {
 struct Forks {
     killed: bool,
     loaded: bool,
+    looked: bool,
 }
 
 /// What somebody who looks on has been told.
@@ -122,7 +130,18 @@ enum Announced {
 struct Luck {
     kills: bool,
     loads: bool,
+    sees: Sight,
 }
+
+/// What a look shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sight {
+    Accepts,
+    Nothing,
+    Hidden,
+}
+
+const LUCKY: Luck = Luck { kills: true, loads: true, sees: Sight::Accepts };
 
 const STATUS_OF_A_DEATH: u8 = 3;
 
@@ -149,6 +168,9 @@ impl World {
             waiting: vec![],
             foreground: None,
             kept: vec![],
+            served: false,
+            accepted: vec![],
+            hidden: vec![],
             forks: Forks::default(),
         }
     }
@@ -260,7 +282,8 @@ impl World {
     /// Lets one event happen, with all that follows from it, and looks whether every promise was kept.
     fn happen(&mut self, event: Event, luck: Luck, sabotage: Sabotage) -> Result<(), Broken> {
         let was_current = self.with_role(Role::Current);
-        let had_served = self.announced != Announced::Nothing;
+        let had_served = self.served;
+        let required = self.required_of_candidate();
         let could_be_trusted = self.candidate_could_be_trusted(&event);
         let asked = event.clone();
         self.forks = Forks::default();
@@ -281,7 +304,7 @@ impl World {
                         self.forks.loaded = true;
                         let policy = self.supervisor_policy();
                         events.push_back(match luck.loads {
-                            true => Event::Loaded { policy },
+                            true => loaded(policy),
                             false => Event::LoadFailed { cause: OneLine::from("wrong") },
                         });
                     }
@@ -339,6 +362,28 @@ impl World {
                             false => Event::KillFailed { id, cause: OneLine::from("Operation not permitted") },
                         });
                     }
+                    Action::Look { generation } => {
+                        self.forks.looked = true;
+                        let (accepts, hidden) = match luck.sees {
+                            Sight::Accepts => (vec![LISTENER], None),
+                            Sight::Nothing => (vec![], None),
+                            Sight::Hidden => (vec![], Some(OneLine::from("Permission denied"))),
+                        };
+                        match luck.sees {
+                            Sight::Accepts => self.accepted.push(generation),
+                            Sight::Nothing => {}
+                            Sight::Hidden => self.hidden.push(generation),
+                        }
+                        events.push_back(Event::Looked { generation, accepts, hidden });
+                    }
+                    Action::Log(Message::Current { generation }) => {
+                        let is_first = !std::mem::replace(&mut self.served, true);
+                        // Where nobody serves any more, anything is better than nothing.
+                        let matters = is_first || self.alive.iter().any(|process| was_current.contains(&process.id));
+                        if required && matters && !self.accepted.contains(&generation) && !self.hidden.contains(&generation) {
+                            return Err(Broken::TrustedThoughItDoesNotAccept);
+                        }
+                    }
                     Action::Continue { id } => {
                         self.process(id)?.suspended = false;
                         continued.push(id);
@@ -369,7 +414,7 @@ impl World {
                         self.exited = Some(status);
                     }
                     Action::Announce(turn) => self.hear(turn)?,
-                    Action::SuspendMaster | Action::ReportLeftovers { .. } | Action::Log(_) => {}
+                    Action::SuspendMaster | Action::ReportLeftovers { .. } | Action::ReportAccepting { .. } | Action::Log(_) => {}
                 }
             }
         }
@@ -465,9 +510,23 @@ impl World {
         match (candidate, event) {
             // With no wait the start itself is enough.
             (Some(Trust::Lived(Duration::ZERO)), Event::Spawned { .. }) => true,
-            (Some(Trust::Lived(_)), Event::Tick) => true,
+            (Some(Trust::LivedAndAccepts { lived: Duration::ZERO, .. }), Event::Spawned { .. }) => true,
+            (Some(Trust::Lived(_) | Trust::LivedAndAccepts { .. } | Trust::Accepts { .. }), Event::Tick) => true,
             (Some(Trust::Ready { .. }), Event::Ready { .. }) => true,
             _ => false,
+        }
+    }
+
+    /// Whether the generation that is about to be trusted must accept, by the world's own books.
+    fn required_of_candidate(&self) -> bool {
+        let seen = |role| {
+            let generations = self.supervisor.generations.iter().filter(move |generation| generation.role == role);
+            generations.map(|generation| generation.number).any(|number| self.accepted.contains(&number))
+        };
+        match self.supervisor_policy().trust {
+            Trust::LivedAndAccepts { lived, .. } => !lived.is_zero() && seen(Role::Current),
+            Trust::Accepts { .. } => true,
+            Trust::Lived(_) | Trust::Ready { .. } => false,
         }
     }
 
@@ -510,7 +569,12 @@ impl World {
         let has_time = |process: &Process| !process.told.is_empty() && !process.killed && !process.out_of_reach;
         let to_be_killed = policy.stop_timeout.is_some() && self.alive.iter().any(has_time);
         let to_be_judged = self.listeners_open && candidate_runs && !matches!(policy.trust, Trust::Ready { within: None });
-        if (to_be_killed || to_be_judged) && self.supervisor.deadline().is_none() {
+        let to_be_announced = self.supervisor.phase == Phase::Serving && self.announced == Announced::Nothing;
+        let looks = self.supervisor.timers.0.iter().any(|(timer, _)| *timer == Timer::Look);
+        if looks && !matches!(self.supervisor.phase, Phase::Starting | Phase::RollingOver(_)) && !to_be_announced {
+            return Err(Broken::LooksForNothing);
+        }
+        if (to_be_killed || to_be_judged || to_be_announced) && self.supervisor.deadline().is_none() {
             return Err(Broken::WaitsForEver);
         }
         let waits_for_a_reload = self.waiting.iter().any(|waiting| waiting.after.is_some());
@@ -579,6 +643,18 @@ impl World {
         if let Announced::Reloading(generation) = &mut world.announced {
             *generation = renumber(*generation);
         }
+        let alive: Vec<GenerationNumber> = self.alive.iter().map(|process| process.generation).collect();
+        for seen in [&mut world.accepted, &mut world.hidden] {
+            seen.retain(|generation| alive.contains(generation));
+            seen.iter_mut().for_each(|generation| *generation = renumber(*generation));
+            seen.sort();
+            seen.dedup();
+        }
+        let looks = supervisor.timers.0.iter().any(|(timer, _)| *timer == Timer::Look);
+        for generation in &mut supervisor.generations {
+            // The pauses grow no more after that.
+            generation.looks = if looks { generation.looks.min(5) } else { 0 };
+        }
         for kept in &mut world.kept {
             *kept = renumber(*kept);
         }
@@ -605,6 +681,10 @@ impl World {
     }
 }
 
+/// So short that a walk takes few looks to the end of a wait.
+const AUTO: Trust = Trust::LivedAndAccepts { lived: Duration::from_millis(6), within: Duration::from_millis(20) };
+const ACCEPT: Trust = Trust::Accepts { within: Some(Duration::from_millis(20)), unseen: Duration::from_millis(10) };
+
 thread_local! {
     /// The rules of the walk that this thread is on.
     static POLICY: std::cell::RefCell<Option<Policy>> = const { std::cell::RefCell::new(None) };
@@ -629,9 +709,9 @@ fn walk(cast: &Cast, sabotage: Sabotage) -> Result<Visited, (Broken, Vec<String>
     let mut at = 0;
     while let Some((world, _, _)) = worlds.get(at).cloned() {
         let world = world.revived();
-        let events = if at == 0 { vec![Event::Boot { policy: cast.policy.clone() }] } else { world.possible(cast) };
+        let events = if at == 0 { vec![booted(cast.policy.clone())] } else { world.possible(cast) };
         for event in events {
-            let mut lucks = vec![Luck { kills: true, loads: true }];
+            let mut lucks = vec![LUCKY];
             while let Some(luck) = lucks.pop() {
                 let mut next = world.clone();
                 visited.steps += 1;
@@ -645,9 +725,12 @@ fn walk(cast: &Cast, sabotage: Sabotage) -> Result<Visited, (Broken, Vec<String>
                     story.reverse();
                     return Err((broken, story));
                 }
-                if cast.fails && luck == (Luck { kills: true, loads: true }) {
-                    lucks.extend(next.forks.killed.then_some(Luck { kills: false, loads: true }));
-                    lucks.extend(next.forks.loaded.then_some(Luck { kills: true, loads: false }));
+                if cast.fails && luck == LUCKY {
+                    lucks.extend(next.forks.killed.then_some(Luck { kills: false, ..LUCKY }));
+                    lucks.extend(next.forks.loaded.then_some(Luck { loads: false, ..LUCKY }));
+                }
+                if next.forks.looked && luck == LUCKY {
+                    lucks.extend([Sight::Nothing, Sight::Hidden].map(|sees| Luck { sees, ..LUCKY }));
                 }
                 let next = next.canonical();
                 if next.exited.is_some() {
@@ -674,6 +757,9 @@ fn casts() -> Vec<(&'static str, Cast)> {
         ("trusted at once, KILL after 5 s", plain(kill(policy(Trust::Lived(Duration::ZERO))))),
         ("trusted when ready within 3 s, KILL after 5 s", plain(kill(ready))),
         ("trusted when ready, however late", plain(policy(Trust::Ready { within: None }))),
+        ("trusted after 6 ms where the current one accepts", plain(policy(AUTO))),
+        ("trusted when it accepts, within 20 ms", plain(policy(ACCEPT))),
+        ("callers, trusted where the current one accepts", Cast { callers: true, crowd: 2, ..plain(policy(AUTO)) }),
         ("two workers, trusted after 3 s", plain(Policy { workers: 2, ..lived.clone() })),
         ("two workers, trusted when ready", plain(Policy { workers: 2, ..policy(Trust::Ready { within: None }) })),
         ("callers that ask and go away", Cast { callers: true, ..plain(lived.clone()) }),
@@ -813,6 +899,14 @@ fn every_promise_can_be_seen_broken() {
             }
         }),
         (Broken::AGenerationNeverForgotten, |_, _, actions| actions.retain(|action| !matches!(action, Action::Forget { .. }))),
+        (Broken::TrustedThoughItDoesNotAccept, |world, event, actions| {
+            if let Event::Looked { accepts, hidden: None, .. } = event
+                && accepts.is_empty()
+                && world.supervisor.candidate().is_some_and(Generation::runs)
+            {
+                actions.push(Action::Log(Message::Current { generation: world.supervisor.newest }));
+            }
+        }),
     ];
     for (expected, sabotage) in sabotages {
         // The small walks first: most promises are broken there.
@@ -826,11 +920,11 @@ fn every_promise_can_be_seen_broken() {
 fn a_damaged_state_is_seen_too() {
     let (_, cast) = casts().remove(0);
     POLICY.with(|policy| *policy.borrow_mut() = Some(cast.policy.clone()));
-    let lucky = Luck { kills: true, loads: true };
+    let lucky = LUCKY;
     let runs = |id: u32| Event::Spawned { id: WorkerId(id), pid: Pid::new(100 + id as i32).expect("a positive pid") };
     let mut world = World::new(&cast);
     let ask = |request| Event::Requested { request, caller: None };
-    for event in [Event::Boot { policy: cast.policy.clone() }, runs(1), ask(Request::Reload), runs(2)] {
+    for event in [booted(cast.policy.clone()), runs(1), ask(Request::Reload), runs(2)] {
         world.happen(event, lucky, no_sabotage).expect("a reload is under way");
     }
     let mut orphaned = world.clone();
@@ -847,6 +941,11 @@ fn a_damaged_state_is_seen_too() {
     let mut forgetful = world.clone();
     forgetful.supervisor.timers.stop(Timer::Trust);
     assert_eq!(forgetful.happen(ask(Request::Forward(Signal::USR1)), lucky, no_sabotage), Err(Broken::WaitsForEver));
+
+    let mut curious = world.clone();
+    curious.happen(Event::Tick, lucky, no_sabotage).expect("the candidate is trusted");
+    curious.supervisor.timers.set(Timer::Look, curious.now.after(START));
+    assert_eq!(curious.happen(ask(Request::Forward(Signal::USR1)), lucky, no_sabotage), Err(Broken::LooksForNothing));
 
     let mut stuck = world;
     stuck.happen(ask(STOP), lucky, no_sabotage).expect("a stop");

@@ -32,6 +32,7 @@ fn value(values: Values) -> Option<String> {
             format!("_socketmaster_pair {signals} -- {orders}")
         }
         Values::Protocols => format!("_socketmaster_list {}", first(words::protocols())),
+        Values::Ready => format!("_socketmaster_offer {}", first(words::ready())),
         Values::Verb => format!("_socketmaster_offer {}", first(words::verbs())),
     })
 }

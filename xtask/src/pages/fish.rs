@@ -18,6 +18,7 @@ pub fn completion(options: &[Opt]) -> String {
     SCRIPT
         .replace("@LISTENERS@", &offered(words::listeners()))
         .replace("@PROTOCOLS@", &quoted_words(words::protocols().into_iter().map(|(word, _)| word)))
+        .replace("@READY@", &offered(words::ready()))
         .replace("@VERBS@", &offered(words::verbs()))
         .replace("@STOPSIGNALS@", &quoted_words(words::stop_signals()))
         .replace("@SIGNALS@", &quoted_words(words::changeable_signals()))
@@ -40,6 +41,7 @@ fn value(values: Values) -> String {
         Values::SignalRule => from("__socketmaster_signal_rules"),
         Values::Protocols => from("__socketmaster_protocols"),
         Values::Verb => from("__socketmaster_verbs"),
+        Values::Ready => from("__socketmaster_ready"),
     }
 }
 
@@ -114,6 +116,10 @@ end
 
 function __socketmaster_listeners
     printf '%s\t%s\n'@LISTENERS@
+end
+
+function __socketmaster_ready
+    printf '%s\t%s\n'@READY@
 end
 
 function __socketmaster_verbs

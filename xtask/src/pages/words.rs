@@ -1,5 +1,6 @@
 //! What can be offered for an option's value, from the tables that the parser reads it by.
 
+use socketmaster::config::READY_WORDS;
 use socketmaster::config::listen_uri::SCHEMES;
 use socketmaster::config::options::{Kind, Opt, Values};
 use socketmaster::config::protocols::PROTOCOLS;
@@ -13,6 +14,11 @@ pub type Word = (String, String);
 /// The requests to a running master, and what each does.
 pub fn verbs() -> Vec<Word> {
     VERBS.iter().map(|request| (request.word.to_owned(), request.does.to_owned())).collect()
+}
+
+/// The ways to become ready.
+pub fn ready() -> Vec<Word> {
+    READY_WORDS.iter().map(|(word, _, does)| ((*word).to_owned(), (*does).to_owned())).collect()
 }
 
 /// How a listener can begin, each beginning once; `none` last.

@@ -12,6 +12,7 @@ pub fn completion(options: &[Opt]) -> String {
         .replace("@OPTIONS@", &specs)
         .replace("@LISTENERS@", &described(&words::listeners()))
         .replace("@PROTOCOLS@", &protocols.join(" "))
+        .replace("@READY@", &described(&words::ready()))
         .replace("@VERBS@", &described(&words::verbs()))
         .replace("@STOPSIGNALS@", &words::stop_signals().join(" "))
         .replace("@SIGNALS@", &words::changeable_signals().iter().map(|signal| format!("{signal}:")).collect::<Vec<_>>().join(" "))
@@ -47,6 +48,7 @@ fn value(values: Values) -> &'static str {
         Values::SignalRule => "_socketmaster_signal_rules",
         Values::Protocols => "_socketmaster_protocols",
         Values::Verb => "_socketmaster_verbs",
+        Values::Ready => "_socketmaster_ready",
     }
 }
 
@@ -78,6 +80,12 @@ _socketmaster_listeners() {
     local -a listeners=(@LISTENERS@
     )
     _describe -t listeners listener listeners -S ''
+}
+
+_socketmaster_ready() {
+    local -a ready=(@READY@
+    )
+    _describe -t ready condition ready
 }
 
 _socketmaster_verbs() {

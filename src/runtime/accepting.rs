@@ -1,0 +1,57 @@
+//! Looks at the processes of a generation, and at what a worker leaves behind.
+
+use super::Running;
+use crate::supervisor::{Event, Generation};
+use crate::sys::proc::{self, Process};
+use crate::sys::wait;
+use crate::types::level::Level;
+use crate::types::process::{GenerationNumber, Pid};
+use crate::worker::accept::{self, Seen, Target};
+
+/// So many processes of a group are looked at when their leader is gone.
+const MOST_LEFT: usize = 64;
+
+impl Running {
+    /// Looks on which listeners a generation accepts.
+    pub(super) fn look(&self, number: GenerationNumber) -> Event {
+        let generation = self.supervisor.generations().iter().find(|generation| generation.number == number);
+        let workers = generation.map(|generation: &Generation| generation.workers.as_slice()).unwrap_or_default();
+        let mut processes: Vec<Pid> = workers.iter().filter_map(|worker| worker.pid()).collect();
+        // A process whose parent is gone is the master's child, and mostly of its worker's process group still.
+        let left = self.left_of(&processes);
+        processes.extend(left.into_iter().map(|process| process.pid));
+        let Seen { accepts, hidden } = accept::look(&processes, &self.targets());
+        Event::Looked { generation: number, accepts, hidden }
+    }
+
+    fn targets(&self) -> Vec<Target<'_>> {
+        self.listeners.sockets().iter().filter_map(|socket| Some(Target { id: socket.id(), fd: socket.held()? })).collect()
+    }
+
+    /// Processes of these groups whose parent has become the master.
+    fn left_of(&self, groups: &[Pid]) -> Vec<Process> {
+        let children = proc::children(MOST_LEFT).into_iter();
+        children.filter(|child| !self.workers.knows(child.pid) && groups.iter().any(|group| group.as_raw() == child.group)).collect()
+    }
+
+    /// The first process of a worker is gone. What it has started may accept still: clients of the old version get answers
+    /// from it, and nobody tells it to stop.
+    pub(super) fn report_accepting(&mut self, generation: GenerationNumber, leader: Pid) {
+        if self.listeners.is_empty() || !wait::has_children() {
+            return;
+        }
+        for process in self.left_of(&[leader]) {
+            let Seen { accepts, .. } = accept::look(&[process.pid], &self.targets());
+            let labels = self.listeners.labels();
+            let Some(listener) = labels.iter().find(|listener| accepts.contains(&listener.id)) else { continue };
+            self.log.note(
+                Level::Warning,
+                format_args!(
+                    "pid {} ({}) of generation {generation} still accepts connections on {}, although its parent, pid {leader}, has \
+                     exited; start the program with exec, or use -group",
+                    process.pid, process.name, listener.uri
+                ),
+            );
+        }
+    }
+}

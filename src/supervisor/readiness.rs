@@ -1,0 +1,218 @@
+//! Looks: when a generation is looked at, and what follows from what is seen.
+//!
+//! Only a generation that is to be judged is looked at, and the current one a few times when a reload begins. At any other
+//! time no timer is set.
+
+use std::time::Duration;
+
+use super::event::{Action, Lifecycle, Why};
+use super::generation::Generation;
+use super::message::Message;
+use super::timers::Timer;
+use super::{Phase, Supervisor};
+use crate::types::listener::ListenerId;
+use crate::types::one_line::OneLine;
+use crate::types::process::GenerationNumber;
+use crate::types::settings::Trust;
+use crate::types::time::Instant;
+
+/// From the moment that a program runs to the first look at it.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// Each pause is twice as long as the one before, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+/// A server without load is found waiting in 24 of 25 looks, so this many looks miss it once in millions of reloads.
+const LOOKS_AT_CURRENT: u32 = 5;
+
+impl Supervisor {
+    // ---- when to look
+
+    /// Looks at this generation soon, and then again and again.
+    pub(super) fn look_from_now_on(&mut self, now: Instant) {
+        self.timers.set(Timer::Look, now.after(FIRST_PAUSE));
+    }
+
+    pub(super) fn stop_looking(&mut self) {
+        self.timers.stop(Timer::Look);
+    }
+
+    /// A look is due: at the candidate, or at the current generation while the candidate cannot be judged yet.
+    pub(super) fn look(&mut self, now: Instant, act: &mut Vec<Action>) {
+        if !self.timers.take_due(Timer::Look, now) {
+            return;
+        }
+        let looked_at = match self.phase {
+            Phase::RollingOver(_) if self.candidate_is_judged() => self.candidate(),
+            Phase::Starting | Phase::Serving | Phase::RollingOver(_) => self.current(),
+            Phase::Stopping | Phase::Ended => None,
+        };
+        act.extend(looked_at.map(|generation| Action::Look { generation: generation.number }));
+    }
+
+    /// Whether looks at the candidate count: one that must live for some time first is not looked at before that.
+    fn candidate_is_judged(&self) -> bool {
+        match (self.phase, self.candidate().map(|candidate| &candidate.policy.trust)) {
+            (Phase::RollingOver(rollover), Some(Trust::LivedAndAccepts { .. })) => rollover.lived,
+            (_, Some(Trust::Accepts { .. })) => true,
+            _ => false,
+        }
+    }
+
+    fn look_again(&mut self, number: GenerationNumber, now: Instant) {
+        if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number) {
+            generation.looks = generation.looks.saturating_add(1);
+            let pause = FIRST_PAUSE.saturating_mul(1 << generation.looks.min(8)).min(LONGEST_PAUSE);
+            self.timers.set(Timer::Look, now.after(pause));
+        }
+    }
+
+    // ---- what follows
+
+    fn note_looked(&mut self, number: GenerationNumber, accepts: &[ListenerId]) {
+        if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number) {
+            generation.note_accepts(accepts);
+        }
+    }
+
+    /// The first generation was looked at, and serves only when it accepts.
+    pub(super) fn first_generation_looked_at(
+        &mut self,
+        number: GenerationNumber,
+        accepts: &[ListenerId],
+        hidden: Option<OneLine>,
+        now: Instant,
+        act: &mut Vec<Action>,
+    ) {
+        self.note_looked(number, accepts);
+        match (self.current().and_then(|current| current.missing(|_| true)), hidden) {
+            (None, _) => {
+                act.push(Action::Log(Message::Accepts { generation: number }));
+                self.serve(now, act);
+            }
+            (Some(_), None) => self.look_again(number, now),
+            (Some(_), Some(why)) => {
+                self.judge_by_time(number, why, act);
+                self.timers.stop(Timer::Trust);
+                self.serve(now, act);
+            }
+        }
+    }
+
+    /// The current generation was looked at while nothing but its word is missing: a service manager waits for it.
+    pub(super) fn current_looked_at(&mut self, number: GenerationNumber, accepts: &[ListenerId], now: Instant, act: &mut Vec<Action>) {
+        self.note_looked(number, accepts);
+        if self.announced {
+            return;
+        }
+        match self.current().and_then(|current| current.missing(|_| true)) {
+            None => self.announce_serving(act),
+            Some(_) => self.look_again(number, now),
+        }
+    }
+
+    pub(super) fn looked_while_rolling_over(
+        &mut self,
+        number: GenerationNumber,
+        accepts: &[ListenerId],
+        hidden: Option<OneLine>,
+        now: Instant,
+        act: &mut Vec<Action>,
+    ) {
+        self.note_looked(number, accepts);
+        if self.candidate().is_none_or(|candidate| candidate.number != number) {
+            if self.current().is_some_and(|current| current.looks + 1 < LOOKS_AT_CURRENT && current.missing(|_| true).is_some()) {
+                self.look_again(number, now);
+            }
+            return;
+        }
+        let Some(candidate) = self.candidate().filter(|candidate| candidate.runs()) else { return };
+        let by_time = match candidate.policy.trust {
+            Trust::Accepts { .. } => false,
+            Trust::Lived(_) | Trust::LivedAndAccepts { .. } | Trust::Ready { .. } => true,
+        };
+        match (self.missing_of_candidate(), hidden) {
+            (None, _) => {
+                act.push(Action::Log(Message::Accepts { generation: number }));
+                self.promote(now, act);
+            }
+            // It has lived for the time that it was given.
+            (Some(_), Some(_)) if by_time => self.promote(now, act),
+            (Some(_), Some(why)) => {
+                self.judge_by_time(number, why, act);
+                self.give_candidate_its_time(now, act);
+            }
+            (Some(_), None) => self.look_again(number, now),
+        }
+    }
+
+    /// Where nobody can look, a generation is judged by the time that it has lived.
+    fn judge_by_time(&mut self, number: GenerationNumber, why: OneLine, act: &mut Vec<Action>) {
+        act.push(Action::Log(Message::Hidden { generation: number, why }));
+        if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number)
+            && let Trust::Accepts { unseen, .. } = generation.policy.trust
+        {
+            generation.policy.trust = Trust::Lived(unseen);
+        }
+    }
+
+    /// The listener on which the candidate does not accept although it must.
+    pub(super) fn missing_of_candidate(&self) -> Option<OneLine> {
+        let candidate = self.candidate()?;
+        let missing = match candidate.policy.trust {
+            Trust::LivedAndAccepts { .. } => {
+                let current = self.current()?;
+                candidate.missing(|id| current.accepts.binary_search(&id).is_ok())
+            }
+            Trust::Accepts { .. } => candidate.missing(|_| true),
+            Trust::Lived(_) | Trust::Ready { .. } => None,
+        };
+        missing.map(|listener| listener.uri.clone())
+    }
+
+    /// Why the candidate has not become ready in its time.
+    pub(super) fn why_not_ready(&self) -> Why {
+        self.missing_of_candidate().map_or(Why::DeadlineMissed, |listener| Why::NobodyAccepts { listener })
+    }
+
+    // ---- what a service manager is told of the first generation
+
+    /// The first generation is current. It is announced when it accepts everywhere, or has lived long enough.
+    pub(super) fn wait_to_announce(&mut self, now: Instant, act: &mut Vec<Action>) {
+        let Some(current) = self.current() else { return };
+        let has_listeners = !current.listeners.is_empty();
+        match current.policy.trust {
+            Trust::Lived(Duration::ZERO) | Trust::LivedAndAccepts { lived: Duration::ZERO, .. } => self.announce_serving(act),
+            Trust::Lived(lived) => self.timers.set(Timer::Trust, now.after(lived)),
+            Trust::LivedAndAccepts { lived, .. } => {
+                self.timers.set(Timer::Trust, now.after(lived));
+                if has_listeners {
+                    self.look_from_now_on(now);
+                }
+            }
+            Trust::Accepts { .. } | Trust::Ready { .. } => self.announce_serving(act),
+        }
+    }
+
+    /// It has lived long enough, whether it accepts or not.
+    pub(super) fn announce_by_time(&mut self, now: Instant, act: &mut Vec<Action>) {
+        if !self.timers.take_due(Timer::Trust, now) {
+            return;
+        }
+        if let Some(Generation { number, policy, .. }) = self.current()
+            && let Trust::LivedAndAccepts { .. } = policy.trust
+            && let Some(listener) = self.current().and_then(|current| current.missing(|_| true))
+        {
+            act.push(Action::Log(Message::NobodyAcceptsOn { generation: *number, listener: listener.uri.clone() }));
+        }
+        self.announce_serving(act);
+    }
+
+    /// Announced once, and before anything else.
+    pub(super) fn announce_serving(&mut self, act: &mut Vec<Action>) {
+        if !self.announced {
+            self.announced = true;
+            self.timers.stop(Timer::Trust);
+            self.timers.stop(Timer::Look);
+            act.push(Action::Announce(Lifecycle::Serving));
+        }
+    }
+}
