@@ -140,7 +140,7 @@ lint: ## formatting, clippy and rustdoc with warnings as errors, dependencies, g
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --locked --workspace --no-deps --document-private-items
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) run --quiet --locked -p xtask -- pages
-	git diff --exit-code docs
+	git diff --exit-code -- docs
 
 .PHONY: pages
 pages: ## writes the generated parts of the manual page and of docs/, and the completions
