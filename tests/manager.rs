@@ -407,7 +407,7 @@ fn sockets_that_are_not_offered_are_named_and_nothing_is_started() {
         (offered().arg("-listen=systemd:wbe"), "cannot listen on systemd:wbe: no socket unit passes a socket named wbe; available: web"),
         (
             Setup::new().arg("-listen=systemd:"),
-            "cannot listen on systemd:: LISTEN_FDS is not set: no service manager has handed over a socket",
+            "cannot listen on systemd:: LISTEN_FDS is not set, so no service manager has passed a socket",
         ),
         (foreign.arg("-listen=systemd:"), "cannot listen on systemd:: LISTEN_PID is 1, and this is "),
         (offered().arg("-listen=systemd:").arg("-env=A={fd:admin}"), "cannot fill in -env=A: no socket unit passes a socket named admin"),

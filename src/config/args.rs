@@ -1,6 +1,6 @@
-//! argv and environment -> [`Command`]. First the words are sorted into options and operands, then each option of the
-//! table is read, from the command line, else from the environment, else from its default: nothing is accepted that no
-//! option has asked for.
+//! argv and environment -> [`Command`]. First the words are sorted into options and operands. Then each option of the table
+//! is read from the command line, or else from the environment, or else from its default. A word that no option takes is an
+//! error.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -27,7 +27,7 @@ pub(super) fn command(words: &mut dyn Iterator<Item = OsString>, environment: En
     for opt in request {
         read(opt, &given, environment, &mut draft)?;
     }
-    // The settings may stand in a unit's environment, and do not matter to a request.
+    // A request ignores the settings, which may come from a unit's environment.
     if let Some(ask) = draft.ask()? {
         return Ok(Command::Ask(ask));
     }
@@ -39,7 +39,7 @@ pub(super) fn command(words: &mut dyn Iterator<Item = OsString>, environment: En
     Ok(Command::Run(Box::new(config)))
 }
 
-/// A value of an option, and where it comes from, as the user would look for it: `--start`, `SOCKETMASTER_START`.
+/// A value of an option with its source as the user wrote it: `--start`, `SOCKETMASTER_START`.
 #[derive(Clone)]
 struct Given {
     opt: &'static Opt,
@@ -55,7 +55,7 @@ impl Given {
 
 enum Sorted {
     Page(String),
-    /// What was given for options, and all words behind them.
+    /// The values of options, and all words after the options.
     Words(Vec<Given>, Vec<OsString>),
 }
 
@@ -89,7 +89,7 @@ fn sort(words: &mut dyn Iterator<Item = OsString>) -> Result<Sorted, Error> {
     Ok(Sorted::Words(given, words.collect()))
 }
 
-/// One dash or two is the same, but behind one dash lexopt would look for a cluster of short options.
+/// One dash or two mean the same here, but lexopt takes one dash for a cluster of short options.
 fn with_two_dashes(word: &OsStr) -> OsString {
     match word.as_bytes() {
         [b'-', second, ..] if *second != b'-' => OsString::from_vec([b"-", word.as_bytes()].concat()),
@@ -103,7 +103,7 @@ fn typed(word: &OsStr) -> String {
     OneLine::from_bytes(option).to_string()
 }
 
-/// The option that a word names, with or without a value behind `=`.
+/// The option that a word names, with or without a value after `=`.
 pub(super) fn named_by(word: &OsStr) -> Option<&'static Opt> {
     let option = word.to_str()?.strip_prefix('-')?;
     options::find(option.strip_prefix('-').unwrap_or(option).split('=').next()?)
@@ -118,8 +118,7 @@ fn unknown(word: &OsStr) -> Error {
     })
 }
 
-/// Reads an option. The command line wins over the environment, and that over the default. Of several values all must be
-/// right.
+/// Reads an option. The command line overrides the environment, which overrides the default. Every value given must be valid.
 fn read(opt: &'static Opt, given: &[Given], environment: Environment, draft: &mut Draft) -> Result<(), Error> {
     let mut values: Vec<Given> = given.iter().filter(|given| given.opt.name == opt.name).cloned().collect();
     if values.is_empty() {
@@ -131,7 +130,7 @@ fn read(opt: &'static Opt, given: &[Given], environment: Environment, draft: &mu
     values.iter().try_for_each(|given| (opt.read)(draft, &given.value).map_err(|cause| given.wrong(&cause)))
 }
 
-/// What the variable of an option holds. An empty one is as good as none: a container's or unit's file cannot unset one.
+/// The value of an option's variable. An empty one counts as unset, since the file of a container or unit cannot unset one.
 fn from_environment(opt: &'static Opt, environment: Environment) -> Result<Vec<Given>, Error> {
     let Some(source) = opt.variable() else { return Ok(Vec::new()) };
     let Some(value) = variable(environment, &source) else { return Ok(Vec::new()) };
@@ -142,8 +141,8 @@ fn from_environment(opt: &'static Opt, environment: Environment) -> Result<Vec<G
     Ok(words.into_iter().map(|value| Given { opt, source: source.clone(), value }).collect())
 }
 
-/// Variables that begin like ours and that no option has. An orchestrator may have put them there, as Kubernetes does for
-/// a service of that name, so only those are worth a warning that are close to one of ours.
+/// Warnings about variables with our prefix that no option has. An orchestrator may have set them, as Kubernetes does for a
+/// service of that name, so only those are named whose name is close to a known one.
 fn ignored(environment: Environment) -> Vec<OneLine> {
     let ours: Vec<&str> = environment.iter().filter_map(|(key, _)| key.to_str()?.strip_prefix(PREFIX)).collect();
     if ours.is_empty() {

@@ -1,4 +1,4 @@
-//! What the options have said so far, and how it becomes a `Config`.
+//! The values of the options read so far, and how they become a `Config`.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Nothing has been said. The defaults are said by the table of options, like everything else.
+    /// An empty draft. The defaults come from the table of options.
     pub(super) fn new() -> Draft {
         Draft {
             fixed: Fixed { control: None, output: Output::Untouched, pid_file: None, verbosity: Verbosity::Normal },
@@ -85,7 +85,7 @@ impl Draft {
         }
     }
 
-    /// The request to a running master, if that is what was asked for.
+    /// The request to a running master, if `-s` is given.
     pub(super) fn ask(&self) -> Result<Option<Ask>, Error> {
         match (self.request, &self.fixed.control) {
             (None, _) if self.json => Err(Error::usage("-json goes with -s=VERB")),
@@ -98,7 +98,7 @@ impl Draft {
         }
     }
 
-    /// The configuration, without warnings; `operands` are the words behind the options.
+    /// The configuration, without warnings; `operands` are the words after the options.
     pub(super) fn finish(self, operands: Vec<OsString>, environment: &[(OsString, OsString)]) -> Result<Config, Error> {
         let Draft { mut fixed, mut reloadable, .. } = self;
         fixed.output = match (self.syslog, self.prefix) {

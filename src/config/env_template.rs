@@ -175,7 +175,7 @@ fn is_unix(name: Option<&[u8]>, listeners: &[Endpoint]) -> bool {
     endpoint.is_some_and(|endpoint| matches!(endpoint.address, Address::Unix { .. }))
 }
 
-/// What a socket unit offers is known only when it is offered.
+/// The names of a socket unit's sockets are known only when the service manager passes them.
 fn may_be_named(endpoint: &Endpoint, name: &str) -> bool {
     match (endpoint.options.name(), &endpoint.address) {
         (Some(known), _) => known == name,

@@ -43,7 +43,7 @@ pub enum Address {
     },
     /// A descriptor that the master has inherited.
     Inherited(i32),
-    /// What a socket unit offers: the sockets of that name, or all.
+    /// The sockets of socket units: those with this name, or all.
     Activated(Option<String>),
 }
 
@@ -233,7 +233,8 @@ impl fmt::Display for Host {
     }
 }
 
-/// People write `:8080`, `/run/x.sock` or `unix:/run/x.sock`, as other servers take it: the cure is named when it is one.
+/// The error for an address without a scheme, such as `:8080`, `/run/x.sock` or `unix:/run/x.sock`, which other servers
+/// accept. It suggests the URI that was probably meant.
 fn without_scheme(text: &str) -> String {
     let (scheme, rest) = match text.split_once(':') {
         Some((scheme, rest)) if SCHEMES.iter().any(|known| known.name == scheme) => (scheme, rest.trim_start_matches('/')),

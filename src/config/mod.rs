@@ -1,6 +1,6 @@
 //! What the operator wrote -> `Config`. Touches nothing of the system: a `Config` can be made and compared in a test.
 //!
-//! An `Invocation` is kept for the life of the master, and [`load`] reads it as often as it is asked to: the same
+//! An `Invocation` is kept as long as the master runs, and [`load`] reads it as often as it is asked to: the same
 //! invocation always gives the same.
 
 mod args;
@@ -118,13 +118,13 @@ pub const READY_WORDS: &[(&str, Ready, &str)] = &[
 pub enum Output {
     /// To the master's own stdout and stderr; the master is not in its path.
     Untouched,
-    /// Read by the master and written to stderr, line by line, behind the worker's pid.
+    /// Read by the master and written to stderr, each line after its worker's pid.
     Prefixed,
     /// The same, to syslog.
     Syslog,
 }
 
-/// Reads the words behind argv\[0\] and the variables. All errors are [`Error::Usage`].
+/// Reads the words after argv\[0\] and the variables. All errors are [`Error::Usage`].
 pub fn load(invocation: &Invocation) -> Result<Command, Error> {
     args::command(&mut invocation.argv.iter().skip(1).cloned(), &invocation.environment)
 }

@@ -6,7 +6,7 @@ pub fn nearest<'a>(typed: &str, mut known: impl Iterator<Item = &'a str>) -> Opt
     nearest_of(typed, &mut known)
 }
 
-/// What an error says behind its cause: the word that was probably meant, or `accepted` if none is near.
+/// The end of an error: the word that was probably meant, or the accepted ones if no word is close.
 pub fn or_accepted<'a>(typed: &str, mut known: impl Iterator<Item = &'a str>, accepted: &str) -> String {
     match nearest_of(typed, &mut known) {
         Some(near) => format!("did you mean {near}?"),

@@ -1,4 +1,4 @@
-//! Text of a value -> value. The error is the cause and what is accepted, for one line behind the option as typed.
+//! Text of a value -> value. The error holds the cause and what is accepted; it follows the option in the message.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -39,7 +39,7 @@ pub fn split(text: &OsStr) -> Result<Vec<OsString>, String> {
     Ok(words)
 }
 
-/// What stands for the text behind a backslash, and what follows it. A NUL cannot be part of a word, so its escapes are none.
+/// The bytes that an escape stands for, and the text after it. An escape of NUL is not one, since no word can hold a NUL.
 fn escape(text: &[u8]) -> (Vec<u8>, &[u8]) {
     let Some((&letter, behind)) = text.split_first() else { return (vec![b'\\'], text) };
     let plain = match letter {

@@ -1,5 +1,5 @@
-//! Sockets that the master inherits: by number, `fd://N`, or from a service manager, sd_listen_fds(3). Of the latter some
-//! belong to socket units, for `systemd:`, and some the master has itself put into the manager's store.
+//! Sockets that the master inherits: by number, `fd://N`, or from a service manager, sd_listen_fds(3). A service manager
+//! passes the sockets of socket units, for `systemd:`, and those that the master has put into the descriptor store.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -20,11 +20,11 @@ use crate::types::listener::FIRST_FD;
 use crate::types::one_line::OneLine;
 use crate::types::socket_name::SocketName;
 
-/// Before the names of what the master has put into the store.
+/// The prefix of the names under which the master puts sockets into the store.
 const STORE_PREFIX: &str = "socketmaster+";
 /// The longest name that systemd takes.
 const NAME_MAX: usize = 255;
-/// More than systemd hands over, and little enough to count.
+/// The most sockets that the master accepts in LISTEN_FDS. systemd never passes so many.
 const MOST_SOCKETS: u32 = 65_536;
 
 /// An inherited socket and its name.
@@ -34,16 +34,15 @@ pub struct Offered {
     pub name: String,
 }
 
-/// What is offered to the process of this pid. The error says why nothing is.
+/// The sockets that the variables LISTEN_* pass to the process with this pid. The error is the reason if there are none.
 pub fn offered(environment: &[(OsString, OsString)], pid: u32) -> Result<Vec<Offered>, String> {
     let variable = |name: &str| environment::variable(environment, name);
     let number = |name: &str, value: &OsStr| {
         let parsed = value.to_str().and_then(|text| text.parse::<u32>().ok());
         parsed.ok_or_else(|| format!("{name}={} is not a number", OneLine::from(value).as_str()))
     };
-    let count = number("LISTEN_FDS", variable("LISTEN_FDS").ok_or("LISTEN_FDS is not set: no service manager has handed over a socket")?)?;
-    let receiver =
-        number("LISTEN_PID", variable("LISTEN_PID").ok_or("LISTEN_PID is not set: nothing says which process the sockets are for")?)?;
+    let count = number("LISTEN_FDS", variable("LISTEN_FDS").ok_or("LISTEN_FDS is not set, so no service manager has passed a socket")?)?;
+    let receiver = number("LISTEN_PID", variable("LISTEN_PID").ok_or("LISTEN_PID is not set, so the sockets may be for another process")?)?;
     if count > MOST_SOCKETS {
         return Err(format!("LISTEN_FDS={count} is too many"));
     }
@@ -63,8 +62,8 @@ pub fn offered(environment: &[(OsString, OsString)], pid: u32) -> Result<Vec<Off
     Ok((FIRST_FD..).zip(names).map(|(fd, name)| Offered { fd, name }).collect())
 }
 
-/// Every `systemd:` listener as the sockets that it stands for; the others as they are. `systemd:` without a name stands
-/// for all that no other listener names.
+/// Replaces every `systemd:` listener by the sockets that it stands for. `systemd:` without a name stands for all sockets
+/// that no other listener names.
 pub fn expand(listen: Vec<Endpoint>, offered: &Result<Vec<Offered>, String>) -> Result<Vec<Endpoint>, Error> {
     let named: Vec<String> = listen
         .iter()
@@ -104,13 +103,13 @@ pub fn expand(listen: Vec<Endpoint>, offered: &Result<Vec<Offered>, String>) -> 
     Ok(expanded)
 }
 
-/// Names of offered sockets that no listener of this configuration takes, each once.
+/// The names of passed sockets that no listener of this configuration takes, each once.
 pub fn untaken<'a>(listen: &[Endpoint], offered: &'a [Offered]) -> Vec<&'a str> {
     let taken = |fd: i32| listen.iter().any(|endpoint| endpoint.address == Address::Inherited(fd));
     names(offered.iter().filter(|socket| !is_stored(socket) && !taken(socket.fd)))
 }
 
-/// Names of what the master has put into the store and has not taken from there again, each once.
+/// The names of sockets in the store that no listener of this configuration takes back, each once.
 pub fn left_over<'a>(offered: &'a [Offered], taken: &[Option<i32>]) -> Vec<&'a str> {
     names(offered.iter().filter(|socket| is_stored(socket) && !taken.contains(&Some(socket.fd))))
 }
@@ -125,8 +124,8 @@ fn names<'a>(sockets: impl Iterator<Item = &'a Offered>) -> Vec<&'a str> {
     names
 }
 
-/// The name under which a listener is kept in the store: its address as it was asked for. `None` for those that are not
-/// the master's own, and for a name that would be too long.
+/// The name of a listener in the store: its configured address. `None` for a socket that the master has not opened itself,
+/// and if the name would be too long.
 pub fn store_name(address: &Address) -> Option<String> {
     match address {
         Address::Inet { .. } | Address::Unix { .. } => {}
@@ -143,18 +142,18 @@ pub fn store_name(address: &Address) -> Option<String> {
     (name.len() <= NAME_MAX).then_some(name)
 }
 
-/// Whether this is the name of something that the master has put into the store.
+/// Whether this is the name of a socket that the master has put into the store.
 fn is_stored(socket: &Offered) -> bool {
     socket.name.starts_with(STORE_PREFIX)
 }
 
-/// What an earlier life of this master has left in the store for each listener.
+/// For each listener, the socket in the store that an earlier run of this master has opened for it.
 pub fn stored(resolved: &[Resolved], offered: &[Offered]) -> Vec<Option<RawFd>> {
     let found = kept(resolved.iter().map(Resolved::address), offered);
     found.into_iter().zip(resolved).map(|(kept, resolved)| kept.filter(|fd| serves(resolved, *fd))).collect()
 }
 
-/// For each listener what was kept of it, each socket given once.
+/// The stored socket of each listener, if there is one. No socket is used twice.
 pub fn kept<'a>(listen: impl Iterator<Item = &'a Address>, offered: &[Offered]) -> Vec<Option<i32>> {
     let mut left: Vec<&Offered> = offered.iter().filter(|socket| is_stored(socket)).collect();
     let find = |address: &Address| {
@@ -165,12 +164,12 @@ pub fn kept<'a>(listen: impl Iterator<Item = &'a Address>, offered: &[Offered]) 
     listen.map(find).collect()
 }
 
-/// A socket that the master has not opened itself, at least not in this life.
+/// A socket that this run of the master has not opened itself.
 #[derive(Debug)]
 pub(super) enum Taken {
-    /// Its parent's, or a socket unit's, which the service manager keeps open.
+    /// It belongs to the parent process, or to a socket unit, and the service manager keeps it open.
     Inherited { fd: OwnedFd, kept_by_manager: bool },
-    /// Its own, from an earlier life.
+    /// An earlier run of this master has opened it.
     Stored(OwnedFd),
 }
 
@@ -182,7 +181,7 @@ impl Taken {
     }
 }
 
-/// Copies of what `fd://` names and of what was stored, at numbers from `least` up.
+/// Copies of the sockets that `fd://` names and of the stored ones, at numbers from `least` up.
 pub(super) fn take(wanted: &[Resolved], stored: &[Option<RawFd>], offered: &[Offered], least: RawFd) -> Result<Vec<Option<Taken>>, Error> {
     let stored = stored.iter().copied().chain(std::iter::repeat(None));
     let take_one = |(wanted, stored): (&Resolved, Option<RawFd>)| {
@@ -200,16 +199,16 @@ pub(super) fn take(wanted: &[Resolved], stored: &[Option<RawFd>], offered: &[Off
     wanted.iter().zip(stored).map(take_one).collect()
 }
 
-/// Closes every descriptor from 3 up but these.
+/// Closes every descriptor from 3 up except these.
 pub(super) fn close_others(taken: &[Option<Taken>]) {
     let keep: Vec<RawFd> = taken.iter().flatten().map(|taken| taken.fd().as_raw_fd()).collect();
     descriptors::close_from(FIRST_FD, &keep);
 }
 
-/// Fails where this descriptor is no socket on which a program can serve clients; says what it is.
+/// Fails if this descriptor is not a socket on which a program can serve clients. The error says what it is.
 pub(super) fn check_inherited(written: &OneLine, fd: RawFd) -> Result<(), Error> {
     let cannot = |cause: String| Error::cannot("listen on", written.to_string(), cause);
-    // Any copy will do to ask; it is gone again when this returns.
+    // The checks work on any copy; this one is closed when the function returns.
     let copy = descriptors::adopt(fd, FIRST_FD)
         .map_err(|_| cannot("no such descriptor is open".to_owned()).hint("the parent must leave it open, without close-on-exec"))?;
     match unfit(copy) {
@@ -218,7 +217,7 @@ pub(super) fn check_inherited(written: &OneLine, fd: RawFd) -> Result<(), Error>
     }
 }
 
-/// Completes "the descriptor ..." where it cannot serve.
+/// The rest of the sentence "descriptor N ..." if a program cannot serve clients on this descriptor.
 fn unfit(fd: OwnedFd) -> Option<String> {
     let (kind, domain) = match (socket::kind(&fd), socket::domain(&fd)) {
         (Ok(kind), Ok(domain)) => (kind, domain),
@@ -243,7 +242,7 @@ fn unfit(fd: OwnedFd) -> Option<String> {
     })
 }
 
-/// The file type, with its article.
+/// The file type with its article, such as "a pipe".
 fn what_it_is(fd: OwnedFd) -> &'static str {
     let Ok(found) = File::from(fd).metadata() else { return "something unknown" };
     let kind = found.file_type();
@@ -257,7 +256,7 @@ fn what_it_is(fd: OwnedFd) -> &'static str {
     }
 }
 
-/// Whether this descriptor is a socket such as would be opened for this listener, and clients still find it.
+/// Whether this descriptor is a socket like the one that would be opened for this listener, and clients still reach it.
 fn serves(resolved: &Resolved, fd: RawFd) -> bool {
     let Ok(copy) = descriptors::adopt(fd, FIRST_FD) else { return false };
     let (Ok(found), Ok(bound)) = (socket::kind(&copy), socket::bound(&copy)) else { return false };

@@ -1,4 +1,4 @@
-//! One socket from its address: made, set up, bound, and listening.
+//! Opens one socket for an address: creates it, sets its options, binds it, and listens.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -15,22 +15,22 @@ use crate::types::one_line::OneLine;
 use crate::types::signal::Signal;
 use crate::types::socket_name::SocketName;
 
-/// How often `?retry=` looks again.
+/// The interval at which `?retry=` tries again.
 const RETRY_STEP: Duration = Duration::from_millis(50);
-/// What ends a start that waits.
+/// The signals that end a start while it waits.
 const STOPS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
 
-/// Whether there is time to wait for something.
+/// Whether the master may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Patience {
     /// Nothing runs yet, and all signals are blocked.
     Start,
-    /// Workers run: the master may not be held up.
+    /// Workers run, so the master must not wait.
     None,
 }
 
 impl Patience {
-    /// Waits this long at a start, unless a signal ends it; otherwise not at all.
+    /// At a start, waits this long unless a signal ends the start. Later it fails at once.
     pub fn pause(self, time: Duration, awaited: impl FnOnce() -> String) -> Result<(), Refusal> {
         match self {
             Patience::Start => match signal::wait_for(&STOPS, time) {
@@ -45,13 +45,13 @@ impl Patience {
 /// Why a socket cannot be opened.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The system's answer.
+    /// The error of a system call.
     System(io::Error),
-    /// Somebody listens at that unix path; the process, where it is known.
+    /// A process listens at the unix path; its pid, if it is known.
     InUse { pid: Option<i32> },
-    /// Something is in the way, and the cure where there is one.
+    /// An obstacle, and the hint if there is one.
     Obstacle { cause: String, hint: Option<&'static str> },
-    /// Already worded.
+    /// A complete error.
     Failed(Error),
 }
 
@@ -60,7 +60,7 @@ impl Refusal {
         Refusal::Obstacle { cause: cause.to_owned(), hint: None }
     }
 
-    /// Whether it may be otherwise later: a predecessor ends, an address or an interface comes up.
+    /// Whether a later attempt may succeed, after a predecessor has exited or an address or interface has come up.
     fn may_pass(&self) -> bool {
         match self {
             Refusal::System(error) => {
@@ -71,7 +71,7 @@ impl Refusal {
         }
     }
 
-    /// Words it for this listener. `rival` is another listener of this master that may have the address already.
+    /// The error for this listener. `rival` is another listener of this master that may hold the address.
     pub fn explain(self, resolved: &Resolved, rival: Option<&OneLine>) -> Error {
         let cannot = |cause: String| Error::cannot("listen on", resolved.written().to_string(), cause);
         match self {
@@ -124,14 +124,14 @@ fn hint(error: &io::Error, resolved: &Resolved) -> Option<&'static str> {
     }
 }
 
-/// A socket that is open, and the path that it has made.
+/// An open socket, and its path if it is a unix socket.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub fd: OwnedFd,
     pub path: Option<UnixPath>,
 }
 
-/// Opens it; with `?retry=`, at a start, until the address is free and there.
+/// Opens the socket. At a start, `?retry=` repeats the attempt until the address is free and exists.
 pub(super) fn open(resolved: &Resolved, directories: &mut Directories, patience: Patience) -> Result<Opened, Refusal> {
     let mut left = resolved.settings.retry.filter(|_| patience == Patience::Start).unwrap_or_default();
     loop {
@@ -169,7 +169,7 @@ pub(super) fn kind_of_unix(kind: UnixKind) -> Kind {
     }
 }
 
-/// How long the queue is to be, for those kinds that have one.
+/// The length of the accept queue, for a kind of socket that has one.
 pub(super) fn backlog(settings: &Settings, kind: Kind) -> Option<i32> {
     (kind == Kind::Stream).then(|| settings.backlog.unwrap_or(LONGEST_BACKLOG))
 }
@@ -179,7 +179,7 @@ fn open_inet(resolved: &Resolved, kind: Kind) -> Result<OwnedFd, Refusal> {
     for wanted in &resolved.addresses {
         match open_address(*wanted, kind, &resolved.settings) {
             Ok(fd) => return Ok(fd),
-            // No IPv6 here, built without or switched off: the next choice is IPv4.
+            // This kernel has no IPv6, so the next choice is IPv4.
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable || errno::is(&error, errno::EAFNOSUPPORT) => refusal = error,
             Err(error) => return Err(error.into()),
         }
@@ -222,7 +222,7 @@ pub(super) fn set_up(fd: &OwnedFd, settings: &Settings) -> io::Result<()> {
     if let Some(seconds) = settings.defer {
         socket::set_defer_accept(fd, seconds)?;
     }
-    // Before listen(2), since connections inherit what the window was then.
+    // This must precede listen(2): connections inherit the window that the socket has then.
     if let Some(bytes) = settings.rcvbuf {
         socket::set_receive_buffer(fd, bytes)?;
     }

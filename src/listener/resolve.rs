@@ -1,4 +1,4 @@
-//! Every name of a listener is looked up here, hosts, users and groups, before anything is opened.
+//! Looks up the names in listeners, hosts, users and groups, before anything is opened.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::sys::errno::reason;
 use crate::sys::user as accounts;
 use crate::types::one_line::OneLine;
 
-/// An endpoint with every name looked up: the rest is between the kernel and us.
+/// An endpoint with every name looked up.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub(super) endpoint: Endpoint,
@@ -27,7 +27,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Whether only one socket can have both.
+    /// Whether the two addresses exclude each other: only one socket can be bound to them.
     pub fn overlaps(&self, other: &Wanted) -> bool {
         let covers = |one: &Wanted, other: &Wanted| {
             let family = one.address.is_ipv4() == other.address.is_ipv4() || (one.address.is_ipv6() && !one.v6only);
@@ -97,7 +97,7 @@ impl Resolved {
     }
 }
 
-/// Looks every name up. Fails also where two of them are the same address.
+/// Looks up every name. Also fails if two listeners have the same address.
 pub fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Resolved>, Error> {
     for (place, endpoint) in endpoints.iter().enumerate() {
         if let Some(first) = endpoints.iter().take(place).find(|other| is_same(&other.address, &endpoint.address)) {
@@ -108,10 +108,10 @@ pub fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Resolved>, Error> {
     endpoints.iter().map(resolve_one).collect()
 }
 
-/// Whether only one socket can have it.
+/// Whether only one socket can be bound to this address.
 fn is_same(one: &Address, other: &Address) -> bool {
     match (one, other) {
-        // Any free port: each time another.
+        // Port 0 is another free port each time.
         (Address::Inet { port: 0, .. }, _) => false,
         (Address::Unix { name: one, .. }, Address::Unix { name: other, .. }) => one == other,
         _ => one == other,

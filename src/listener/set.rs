@@ -19,24 +19,24 @@ use crate::types::listener::{FIRST_FD, Listener, ListenerId, ListenerLabel};
 use crate::types::one_line::OneLine;
 use crate::types::socket_name::SocketName;
 
-/// A listener that is open.
+/// An open listener.
 #[derive(Debug)]
 pub struct HeldSocket {
     /// `None` once the master has closed its copy.
     fd: Option<OwnedFd>,
     path: Option<UnixPath>,
-    /// For a socket that others have opened, whose mode this master has changed.
+    /// The changed mode of a socket that another process has opened, to be restored at the end.
     changed: Option<Changes>,
     resolved: Resolved,
-    /// What a worker is told; its descriptor follows from its place in the set.
+    /// The description for workers. Its descriptor follows from the place in the set.
     listener: Listener,
     id: ListenerId,
 }
 
-/// A socket that was blocking when the master inherited it, and is to be so again in the end.
+/// An inherited socket that was blocking, and is made blocking again at the end.
 #[derive(Debug)]
 struct Changes {
-    /// The service manager keeps it open, so the master's copy may live on when it no longer serves.
+    /// Whether the service manager keeps it open. Then the master may keep its copy when no worker serves on it any more.
     kept_by_manager: bool,
     copy: Option<OwnedFd>,
 }
@@ -46,7 +46,7 @@ impl HeldSocket {
         self.resolved.address()
     }
 
-    /// What a worker is told of it.
+    /// The description for workers.
     pub fn listener(&self) -> &Listener {
         &self.listener
     }
@@ -60,7 +60,7 @@ impl HeldSocket {
         self.fd.as_ref().map(OwnedFd::as_fd)
     }
 
-    /// The path outlives the master, as the socket does that somebody else keeps.
+    /// Keeps the path after the master's exit, because another process keeps the socket.
     fn leave_path(&mut self) {
         if let Some(path) = &mut self.path {
             path.leave();
@@ -70,8 +70,8 @@ impl HeldSocket {
     fn close(&mut self, in_use: bool) {
         let fd = self.fd.take();
         if let Some(changed) = &mut self.changed {
-            // To block under a worker's hands would stop it, and to hold the only copy would leave clients in a queue that
-            // nobody serves. What the manager keeps has such a queue anyway.
+            // Making the socket blocking would hang a worker that uses it, and holding the only copy would leave clients in a queue
+            // that no process serves. A socket that the manager keeps has such a queue anyway.
             if in_use && changed.kept_by_manager {
                 changed.copy = fd;
             } else if let (false, Some(fd)) = (in_use, &fd) {
@@ -80,7 +80,7 @@ impl HeldSocket {
         }
     }
 
-    /// Gives it the options that may change while it is open.
+    /// Sets the options that may change while the socket is open.
     fn change(&self, from: &Resolved, to: &Resolved) -> Result<(), Refusal> {
         let (old, new) = (&from.settings, &to.settings);
         for (key, is_same) in [
@@ -129,7 +129,7 @@ fn own_kind(address: &Address) -> Option<Kind> {
     }
 }
 
-/// How a set becomes the wanted one.
+/// The steps that turn a set into the configured one.
 #[derive(Debug)]
 pub struct Plan {
     /// In the order of the configuration.
@@ -139,7 +139,7 @@ pub struct Plan {
 
 #[derive(Debug)]
 enum Step {
-    /// The open one at that place stays.
+    /// Keep the open listener at this place.
     Keep {
         place: usize,
         wanted: Resolved,
@@ -149,17 +149,17 @@ enum Step {
 }
 
 impl Plan {
-    /// How many are open already and stay so.
+    /// How many listeners stay open.
     pub fn kept(&self) -> usize {
         self.steps.len() - self.added()
     }
 
-    /// How many are to be opened.
+    /// How many listeners will be opened.
     pub fn added(&self) -> usize {
         self.steps.iter().filter(|step| matches!(step, Step::Open(_))).count()
     }
 
-    /// How many are not wanted any more.
+    /// How many listeners will be closed.
     pub fn gone(&self) -> usize {
         self.gone
     }
@@ -175,7 +175,7 @@ impl Plan {
 #[derive(Debug, Default)]
 pub struct ListenerSet {
     sockets: Vec<HeldSocket>,
-    /// Paths of other sockets that are put back in the same way.
+    /// The paths of other sockets, which are restored in the same way.
     others: Vec<UnixPath>,
     directories: Directories,
     /// `None` without paths, or where the kernel has no room for it.
@@ -183,17 +183,17 @@ pub struct ListenerSet {
 }
 
 impl ListenerSet {
-    /// The first set: what is inherited is taken over, every other descriptor from 3 up is closed, and the rest is opened.
-    /// Without any listener nothing is closed: the program gets what its parent meant for it.
+    /// Makes the first set: takes over inherited sockets, closes every other descriptor from 3 up, and opens the rest.
+    /// Without any listener it closes nothing: the program gets the descriptors that its parent meant for it.
     ///
-    /// `stored` has for each the descriptor of a socket that was opened for it in an earlier life, where there is one;
-    /// `offered` is what the service manager keeps open.
+    /// `stored` holds for each listener the descriptor of a socket that an earlier run of this master has opened, if there is
+    /// one. `offered` holds the sockets that the service manager keeps open.
     pub fn boot(wanted: Vec<Resolved>, stored: &[Option<RawFd>], offered: &[Offered]) -> Result<ListenerSet, Error> {
         let mut set = ListenerSet::default();
         if wanted.is_empty() {
             return Ok(set);
         }
-        // The sockets get the numbers that workers find them at, so that nothing need be moved for a worker.
+        // The sockets get the numbers that they have in workers, so that a worker need not move them.
         let least = FIRST_FD + RawFd::try_from(wanted.len()).unwrap_or(RawFd::MAX - FIRST_FD);
         set.directories.least = least;
         let taken = take(&wanted, stored, offered, least)?;
@@ -208,7 +208,7 @@ impl ListenerSet {
         Ok(set)
     }
 
-    /// What is to be done to have these listeners. Compares by address, without the query. Applies to the set as it is now.
+    /// Plans the steps to these listeners. Compares addresses, without the query. The plan holds for the current set only.
     pub fn plan(&self, wanted: Vec<Resolved>) -> Plan {
         let mut is_taken = vec![false; self.sockets.len()];
         let mut find = |wanted: &Resolved| {
@@ -227,8 +227,8 @@ impl ListenerSet {
         Plan { steps, gone: is_taken.iter().filter(|is_taken| !**is_taken).count() }
     }
 
-    /// Carries a plan out, whole or not at all: after an error the set is as it was. The sockets that are gone from the set
-    /// come back to the caller, who drops them when nobody needs them any more.
+    /// Carries out a plan, whole or not at all: after an error the set is unchanged. Returns the sockets that are no longer in
+    /// the set. The caller drops them when no generation needs them any more.
     pub fn apply(&mut self, plan: Plan) -> Result<Vec<HeldSocket>, Error> {
         self.carry_out(plan, Vec::new(), Patience::None)
     }
@@ -236,7 +236,7 @@ impl ListenerSet {
     fn carry_out(&mut self, plan: Plan, taken: Vec<Option<Taken>>, patience: Patience) -> Result<Vec<HeldSocket>, Error> {
         let is_first = patience == Patience::Start;
         let mut taken = taken.into_iter();
-        // All that is new first: dropped again if one of them fails.
+        // Open all new sockets first. They are dropped if one of them fails.
         let mut opened: Vec<HeldSocket> = Vec::new();
         for (place, step) in plan.steps.iter().enumerate() {
             let taken = taken.next().flatten();
@@ -294,7 +294,7 @@ impl ListenerSet {
         Ok(HeldSocket { fd: Some(fd), path, changed, resolved: wanted.clone(), listener, id })
     }
 
-    /// Sets anew what may have changed since this socket was opened for an earlier life.
+    /// Sets the options that may have changed since an earlier run of this master opened the socket.
     fn renew(&mut self, wanted: &Resolved, fd: OwnedFd) -> Result<Opened, Refusal> {
         let settings = &wanted.settings;
         let kind = own_kind(wanted.address());
@@ -319,7 +319,7 @@ impl ListenerSet {
         Ok(Opened { fd, path })
     }
 
-    /// Gives those that stay their new options; where one fails, those before it get their old ones back.
+    /// Sets the new options of the listeners that stay. After an error the earlier ones get their old options back.
     fn change_kept(&self, plan: &Plan) -> Result<(), Error> {
         let mut done: Vec<(&HeldSocket, &Resolved)> = Vec::new();
         for step in &plan.steps {
@@ -351,12 +351,12 @@ impl ListenerSet {
         &self.sockets
     }
 
-    /// Those that a service manager may keep beyond the master's life, each with its name there.
+    /// The listeners that a service manager may keep after the master's exit, each with its name in the store.
     pub fn storable(&self) -> impl Iterator<Item = (String, &HeldSocket, BorrowedFd<'_>)> {
         self.sockets.iter().filter_map(|held| Some((store_name(held.address())?, held, held.held()?)))
     }
 
-    /// The first so many of [`ListenerSet::storable`] are kept: whoever keeps a socket needs its path, too.
+    /// Keeps the paths of the first `kept` of [`ListenerSet::storable`]: a manager that keeps a socket needs its path, too.
     pub fn leave_paths(&mut self, stored: usize) {
         self.sockets.iter_mut().filter(|held| store_name(held.address()).is_some()).take(stored).for_each(HeldSocket::leave_path);
     }
@@ -366,7 +366,7 @@ impl ListenerSet {
         self.sockets.iter().filter_map(HeldSocket::held)
     }
 
-    /// What workers are told, in the same order; each with the number at which a worker finds it.
+    /// The descriptions for workers, in the same order, each with its number in a worker.
     pub fn infos(&self) -> Vec<Listener> {
         self.sockets.iter().map(|held| held.listener.clone()).collect()
     }
@@ -377,7 +377,7 @@ impl ListenerSet {
     }
 
     /// Closes the master's copies, so that clients are refused as soon as workers have closed theirs. Paths stay until the
-    /// set is dropped, but are not put back any more. `in_use`: whether a worker is left that has copies.
+    /// set is dropped, but are no longer restored. `in_use`: whether a worker still has copies.
     pub fn close(&mut self, in_use: bool) {
         for held in &mut self.sockets {
             held.close(in_use);
@@ -387,8 +387,8 @@ impl ListenerSet {
         }
     }
 
-    /// Opens a listening stream socket beside the listeners that nobody but this user may connect to, close-on-exec and never
-    /// blocking: the control socket. Its path is put back when it disappears, and removed with the set.
+    /// Opens the control socket: a listening stream socket to which only this user and root may connect, close-on-exec and
+    /// non-blocking. Its path is restored when it disappears, and removed with the set.
     pub fn open_control(&mut self, name: &SocketName) -> Result<OwnedFd, Error> {
         let written = OneLine::from(format!("unix://{name}"));
         let endpoint =
@@ -404,12 +404,12 @@ impl ListenerSet {
         Ok(fd)
     }
 
-    /// What becomes readable when a path may have disappeared; `None` where there is nothing to watch.
+    /// The descriptor that becomes readable when a path may have disappeared; `None` if no path is watched.
     pub fn watch(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(Inotify::as_fd)
     }
 
-    /// Puts back the paths that have disappeared, and returns what the log is to say about it.
+    /// Restores the paths that have disappeared, and returns the log lines about them.
     pub fn paths_changed(&mut self) -> Vec<String> {
         let Some(inotify) = &self.inotify else { return Vec::new() };
         let changed = inotify.changes();
@@ -448,7 +448,7 @@ fn inherited_as(address: &Address) -> Option<RawFd> {
     }
 }
 
-/// Whether one has what the other wants, in different words.
+/// Whether two addresses mean the same, however they are written.
 fn is_rival(one: &Resolved, other: &Resolved) -> bool {
     match (one.address(), other.address()) {
         (Address::Inet { transport: first, .. }, Address::Inet { transport: second, .. }) => {
@@ -459,7 +459,7 @@ fn is_rival(one: &Resolved, other: &Resolved) -> bool {
     }
 }
 
-/// What a worker is told of this socket. Its descriptor and its name follow from its place and its options.
+/// The description of this socket for workers. Its descriptor and its name follow from its place and its options.
 fn describe(address: &Address, fd: &OwnedFd) -> io::Result<Listener> {
     let datagram = socket::kind(fd)? == Kind::Datagram;
     let told = |addr: Vec<u8>, host: Vec<u8>, port, uri| Listener { fd: FIRST_FD, name: None, addr, host, port, uri };

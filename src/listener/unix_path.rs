@@ -1,8 +1,8 @@
 //! Paths of unix sockets: taken under a lock, given their mode and owner, put back when they disappear, removed at the end.
 //!
-//! The directory may belong to somebody else, or be open to all as /tmp is. So it is opened once, everything goes through
-//! that descriptor, no symbolic link in the place of the socket is followed, and nothing is changed that is not seen to be
-//! the master's own.
+//! The directory may belong to another user, or be writable for all, as /tmp is. So the master opens it once and uses that
+//! descriptor for every step. It follows no symbolic link in the place of the socket, and changes only files that it knows to
+//! be its own.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
@@ -24,18 +24,18 @@ use crate::sys::{clock, fd as descriptors, openat, peer, user};
 use crate::types::one_line::OneLine;
 use crate::types::socket_name::{SocketName, UNIX_NAME_MAX};
 
-/// How long to wait for the lock of a directory. Anybody may hold one of /tmp for ever, so then it must do without.
+/// How long to wait for the lock of a directory. Any user may hold that of /tmp for ever, so the master then goes on without.
 const LONGEST_LOCK: Duration = Duration::from_secs(3);
 const LOCK_STEP: Duration = Duration::from_millis(10);
 /// The kernel follows no more symbolic links in a path.
 const MOST_LINKS: usize = 40;
 
-/// A file, and no other that ever was.
+/// The identity of a file, which no other file ever has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct FileId {
     device: u64,
     inode: u64,
-    /// When nobody has a file open any more, the next one may get its number.
+    /// The time of the last change. A later file may get the same inode number once this one is closed everywhere.
     modified: (i64, i64),
 }
 
@@ -57,11 +57,11 @@ struct Directory {
     path: PathBuf,
     /// The sockets that this process has bound here.
     bound: RefCell<Vec<FileId>>,
-    /// Somebody holds its lock and does not give it back.
+    /// Another process holds the lock and does not release it.
     is_lock_lost: Cell<bool>,
 }
 
-/// Where this absolute path leads, unless somebody other than root and this user may lead it elsewhere.
+/// The target of this absolute path, unless a user other than root and this one may redirect the path.
 fn certain_place(path: &Path, links: usize) -> Option<PathBuf> {
     let mut place = PathBuf::from("/");
     for component in path.components() {
@@ -83,7 +83,7 @@ fn certain_place(path: &Path, links: usize) -> Option<PathBuf> {
     Some(place)
 }
 
-/// Whether somebody other than root and this user may replace what is in this directory.
+/// Whether a user other than root and this one may replace files in this directory.
 fn is_open_to_others(found: &Metadata) -> bool {
     let sticky = found.mode() & 0o1000 != 0;
     is_foreign(found) || (found.mode() & 0o022 != 0 && !sticky)
@@ -112,30 +112,30 @@ impl Directory {
         })
     }
 
-    /// Whether somebody other than root and this user may put another file in the place of ours, or lead the path elsewhere.
+    /// Whether a user other than root and this one may replace the socket file or redirect the path.
     fn is_shared(&self) -> bool {
         self.fd.metadata().map_or(true, |found| is_open_to_others(&found)) || !self.is_path_certain()
     }
 
-    /// Whether the path led and leads here, whoever writes where. bind(2) walks it once more, and by then the owner of a
-    /// directory above, or of a symbolic link in it, may have led it to another place than the descriptor.
+    /// Whether the path leads to this directory. bind(2) walks the path once more. By then the owner of a directory above, or of
+    /// a symbolic link in the path, may have redirected it, so that it no longer leads to the open descriptor.
     fn is_path_certain(&self) -> bool {
         std::path::absolute(&self.path).is_ok_and(|path| certain_place(&path, MOST_LINKS).is_some())
     }
 
-    /// A path to this name that nobody can lead elsewhere, where /proc has one that is short enough for an address.
+    /// A path to this name through /proc, which no user can redirect, if it is short enough for an address.
     fn certain_path(&self, name: &OsStr) -> Option<PathBuf> {
         let here = PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
         let path = here.join(name);
         (self.is(&fs::metadata(here).ok()?) && path.as_os_str().len() <= UNIX_NAME_MAX).then_some(path)
     }
 
-    /// Whether this is what was found.
+    /// Whether this is the same file.
     fn is(&self, found: &Metadata) -> bool {
         self.fd.metadata().is_ok_and(|own| FileId::of(&own).is_inode(&FileId::of(found)))
     }
 
-    /// What is there under this name, if anything is.
+    /// The file with this name, if there is one.
     fn look(&self, name: &OsStr) -> io::Result<Option<Metadata>> {
         match openat::entry(&self.fd, name).and_then(|entry| entry.metadata()) {
             Ok(found) => Ok(Some(found)),
@@ -148,8 +148,8 @@ impl Directory {
         self.look(name).ok().flatten().map(|found| FileId::of(&found))
     }
 
-    /// Two starters never take each other's path for stale while both wait for this lock. `None` where it cannot be had:
-    /// without read permission, or where somebody does not give it back.
+    /// Takes the lock of the directory, so that two masters that start never take each other's path for stale. `None` without
+    /// read permission, or if another process does not release the lock.
     fn lock(&self, patience: Patience) -> Result<Option<Locked<'_>>, Refusal> {
         let mut waited = Duration::ZERO;
         loop {
@@ -191,7 +191,7 @@ impl Directories {
     }
 }
 
-/// What a path is to be, and what is to listen there.
+/// A path and the socket that listens there.
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
     pub path: &'a Path,
@@ -216,7 +216,7 @@ impl Ownership {
             && self.group.is_none_or(|group| group == found.gid())
     }
 
-    /// Gives it to this file. Where it is so already no right is needed.
+    /// Sets the mode and owner of this file. Needs no privilege if they are right already.
     fn give(&self, path: &Path, entry: &File, found: &Metadata) -> Result<(), Error> {
         let cannot = |verb, error: io::Error| Error::cannot(verb, OneLine::from(path).to_string(), reason(&error));
         if let Some(mode) = self.mode.filter(|mode| *mode != found.mode() & 0o7777) {
@@ -230,24 +230,24 @@ impl Ownership {
     }
 }
 
-/// A unix path that leads to a socket of this master. Dropping it removes the path, if it still does.
+/// A unix path that leads to a socket of this master. Dropping it removes the path if it still leads there.
 #[derive(Debug)]
 pub struct UnixPath {
     path: PathBuf,
     directory: Rc<Directory>,
     name: OsString,
     file: FileId,
-    /// Whether there is a second name, beside the path, from which it can be put back.
+    /// Whether there is a second name beside the path, from which the path can be restored.
     is_hidden: bool,
     watch: Option<Watch>,
-    /// Somebody else keeps the socket, so the path stays at the end.
+    /// Whether the path stays at the end, because another process keeps the socket.
     left: bool,
-    /// The log has said that it is gone or somebody else's.
+    /// Whether the log names the path as lost or taken already.
     told: bool,
 }
 
 impl UnixPath {
-    /// Binds `socket` to the path, replacing a socket that nobody answers on any more, and listens.
+    /// Binds `socket` to the path, replaces a stale socket there, and listens.
     pub(super) fn claim(socket: &OwnedFd, claim: &Claim, directories: &mut Directories, patience: Patience) -> Result<UnixPath, Refusal> {
         let (parent, name) = split(claim.path)?;
         let directory = directories.get(parent)?;
@@ -266,7 +266,7 @@ impl UnixPath {
             }
             bound => bound?,
         }
-        // What is not seen to be ours is not removed either.
+        // A file that is not known to be the master's own is not removed.
         let not_ours = "the path does not lead to the socket that was just bound there; another user writes to its directory";
         let entry = openat::entry(&directory.fd, name).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Refusal::obstacle(not_ours),
@@ -288,7 +288,7 @@ impl UnixPath {
             left: false,
             told: false,
         };
-        // Nobody can connect before listen(2), so this comes in time.
+        // No client can connect before listen(2), so this is in time.
         claim.owner.give(claim.path, &entry, &found)?;
         if let Some(backlog) = claim.backlog {
             socket::listen(socket, backlog)?;
@@ -298,7 +298,8 @@ impl UnixPath {
         Ok(path)
     }
 
-    /// The path of a socket that an earlier life of this master has bound, and that somebody keeps: it stays at the end.
+    /// Takes over the path of a socket that an earlier run of this master has bound. It stays at the end, since another process
+    /// keeps the socket.
     pub(super) fn adopt(claim: &Claim, directories: &mut Directories) -> Result<UnixPath, Refusal> {
         let (parent, name) = split(claim.path)?;
         let directory = directories.get(parent)?;
@@ -341,14 +342,14 @@ impl UnixPath {
         self.left = true;
     }
 
-    /// Has it reported when a name of the socket goes away. Where that cannot be it is not put back.
+    /// Watches the names of the socket. Without a watch the path is not restored.
     pub(super) fn watch(&mut self, inotify: &Inotify) {
         if self.is_hidden && self.watch.is_none() {
             self.watch = inotify.watch_names(&self.directory.path.join(hidden_name(&self.name))).ok();
         }
     }
 
-    /// Not any more: the socket is closed.
+    /// Ends the watch, because the socket is closed.
     pub(super) fn unwatch(&mut self, inotify: &Inotify) {
         if let Some(watch) = self.watch.take() {
             inotify.forget(watch);
@@ -364,7 +365,7 @@ impl UnixPath {
         self.watch
     }
 
-    /// Puts the path back if it has disappeared; what the log is to say.
+    /// Restores the path if it has disappeared, and returns the log line about it.
     pub(super) fn tend(&mut self) -> Option<String> {
         let shown = OneLine::from(self.path.as_path());
         let hidden = hidden_name(&self.name);
@@ -484,7 +485,7 @@ fn is_changeable(directory: &Directory, found: &Metadata) -> bool {
     found.file_type().is_socket() && !directory.is_shared()
 }
 
-/// Removes a socket that nobody answers on any more; anything else in the way is an error and stays.
+/// Removes a stale socket. Any other file at the path is an error and stays.
 fn remove_stale(directory: &Directory, name: &OsStr, claim: &Claim) -> Result<(), Refusal> {
     // Gone meanwhile: nothing is in the way any more.
     let Some(found) = directory.look(name)? else { return Ok(()) };
@@ -524,7 +525,7 @@ enum Listening {
     Somebody(Option<i32>),
 }
 
-/// Finds out whether somebody has the socket at this path open.
+/// Connects to find out whether a process has the socket at this path open.
 fn knock(kind: Kind, path: &Path) -> io::Result<Listening> {
     let probe = socket::unix(kind)?;
     // A full queue answers EAGAIN then, instead of waiting for a place in it.

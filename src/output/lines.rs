@@ -3,33 +3,33 @@
 use crate::sys::reserve;
 use crate::types::process::Pid;
 
-/// The memory of a line under way beyond this is given back when the line is over.
+/// The memory of an unfinished line beyond this is released when the line ends.
 const KEEP: usize = 64 * 1024;
 
 /// One piece of output, to be written as one line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Line<'a> {
     pub pid: Pid,
-    /// It goes on where the line before it, of the same worker, was cut.
+    /// Whether it continues the previous line of the same worker, which was cut.
     pub continued: bool,
     /// Without the line end.
     pub bytes: &'a [u8],
 }
 
-/// Where lines go.
+/// The receiver of lines.
 pub trait Sink {
     fn line(&mut self, line: Line);
 
-    /// Whether it has room; where not, the workers wait with what they write.
+    /// Whether the sink has room. If not, the workers must wait before they write more.
     fn takes_more(&mut self) -> bool;
 
-    /// How many bytes it still takes of workers that have died and cannot wait.
+    /// How many more bytes the sink accepts from workers that have exited and cannot wait.
     fn room(&mut self) -> usize;
 
-    /// So many bytes of a worker that has died have been read.
+    /// Counts bytes read from a worker that has exited.
     fn took(&mut self, bytes: usize);
 
-    /// So many bytes of this worker are lost, since there was no room.
+    /// Reports bytes of this worker that are lost for want of room.
     fn lost(&mut self, pid: Pid, bytes: usize);
 }
 
@@ -43,7 +43,7 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Lines longer than `limit` bytes go on as several.
+    /// Cuts lines into pieces of at most `limit` bytes.
     pub fn new(pid: Pid, limit: usize) -> Splitter {
         Splitter { pid, limit, begun: Vec::new(), continued: false }
     }
@@ -52,14 +52,14 @@ impl Splitter {
         self.pid
     }
 
-    /// How many bytes of a line under way are kept here.
+    /// How many bytes of an unfinished line are held.
     pub fn held(&self) -> usize {
         self.begun.len()
     }
 
     pub fn push(&mut self, mut bytes: &[u8], out: &mut impl Sink) {
         while let Some((line, rest)) = memchr::memchr(b'\n', bytes).and_then(|end| bytes.split_at_checked(end)) {
-            // Nearly always: in one step.
+            // The usual case takes one step.
             if self.begun.is_empty() && line.len() <= self.limit {
                 let continued = std::mem::take(&mut self.continued);
                 out.line(Line { pid: self.pid, continued, bytes: line });
@@ -86,7 +86,7 @@ impl Splitter {
         } else if reserve::try_reserve(&mut self.begun, piece.len()) {
             self.begun.extend_from_slice(piece);
         } else {
-            // Memory is short: the line is cut here instead of at the limit.
+            // There is no memory for more, so cut the line here instead of at the limit.
             self.emit(piece, out);
             self.continued = true;
         }
@@ -106,11 +106,11 @@ impl Splitter {
             out.line(Line { pid, continued: true, bytes: last });
         }
         self.begun.clear();
-        // A rare long line does not keep its memory for good.
+        // Release the memory of a rare long line.
         self.begun.shrink_to(KEEP);
     }
 
-    /// Cuts the line under way here: there is no room for more of it.
+    /// Cuts the unfinished line here, because there is no room for more.
     pub fn cut(&mut self, out: &mut impl Sink) {
         if !self.begun.is_empty() {
             self.emit(b"", out);
@@ -118,7 +118,7 @@ impl Splitter {
         }
     }
 
-    /// Gives the last line its end.
+    /// Ends the last line.
     pub fn finish(&mut self, out: &mut impl Sink) {
         if !self.begun.is_empty() {
             self.emit(b"", out);

@@ -1,5 +1,5 @@
-//! Where notes and the workers' lines go: standard error or syslog. Writing never blocks: what cannot be written now
-//! waits here, within bounds, and while it waits nothing more is read from the workers.
+//! Writes the master's log lines (notes) and the workers' lines to standard error or syslog, and never blocks. Lines that
+//! cannot be written yet wait in a bounded queue. While the queue is full, the master reads no more output of the workers.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -13,26 +13,26 @@ use crate::types::one_line::OneLine;
 use crate::types::process::Pid;
 
 pub(super) const NAME: &str = "socketmaster";
-/// Above this the workers' output is not read; above as much again, of notes alone, notes are counted instead of kept.
+/// The size of the queue above which the workers' output is not read. Above twice this size notes are counted instead of kept.
 const FULL: usize = 64 * 1024;
-/// The most that is kept of workers that have died while nothing could be written.
+/// The most bytes to keep from workers that exit while nothing can be written.
 const BUDGET: usize = 1024 * 1024;
-/// The queue's memory beyond this is given back once it has been written.
+/// The queue's memory beyond this is released once the queue has been written.
 const KEEP: usize = 256 * 1024;
-/// A note holds a path or two. Longer ones are cut.
+/// The longest note, enough for two paths. A longer one is cut.
 const LONGEST_NOTE: usize = 8 * 1024;
 
-/// How the log is kept.
+/// The options of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LogOptions {
-    /// Standard error otherwise, and where there is no syslog.
+    /// Log to syslog. Without it, or if there is no syslogd, the log goes to standard error.
     pub to_syslog: bool,
     pub verbosity: Verbosity,
     /// Standard error is the journal, which knows name and pid, and takes a level: sd-daemon(3).
     pub to_journal: bool,
 }
 
-/// Lines on their way out.
+/// The queue of lines to write.
 #[derive(Debug)]
 pub struct Log {
     stderr: NonblockingStderr,
@@ -47,19 +47,19 @@ pub struct Log {
     blocked: Option<Blocked>,
     /// Bytes of notes that were put into a queue already full.
     notes_beyond: usize,
-    /// Bytes of dead workers that were read while nothing could be written and the queue was full.
+    /// Bytes of exited workers that were read while nothing could be written and the queue was full.
     dead_beyond: usize,
     lost: Lost,
 }
 
-/// Losses that there was no room to report one by one.
+/// Losses for whose reports there was no room.
 #[derive(Debug, Default)]
 struct Lost {
     notes: u64,
     bytes: u64,
 }
 
-/// What stands before a worker's line: kept, since the next line is most often the same worker's.
+/// The prefix of a worker's line. It is kept, since the next line is usually from the same worker.
 #[derive(Debug, Default)]
 struct LineTag {
     of: Option<(Pid, bool)>,
@@ -88,7 +88,7 @@ impl LineTag {
     }
 }
 
-/// Which of the two is waited for.
+/// The destination that the log waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Blocked {
     Stderr,
@@ -116,14 +116,14 @@ impl Log {
         }
     }
 
-    /// One line of the master's own, whatever the text holds.
+    /// Writes one line of the master's own. Control characters in the text are escaped.
     pub fn note(&mut self, level: Level, text: impl Display) {
         if self.options.verbosity.shows(level) && !self.put_if_room(level, text) {
             self.lost.notes = self.lost.notes.saturating_add(1);
         }
     }
 
-    /// Whether there was room for it. A worker that writes much must not cost the note of its death.
+    /// Returns whether there was room for the note. Output of a worker must never displace the note about its exit.
     fn put_if_room(&mut self, level: Level, text: impl Display) -> bool {
         if !self.is_full() {
             self.notes_beyond = 0;
@@ -165,12 +165,12 @@ impl Log {
         self.queue.len().saturating_sub(self.written)
     }
 
-    /// Whether the workers must wait with what they write.
+    /// Whether the workers must wait before they write more.
     pub fn is_full(&self) -> bool {
         self.blocked.is_some() && self.waiting() >= FULL
     }
 
-    /// What to wait for until more can be written; `None` where nothing waits.
+    /// The descriptor to wait for until more can be written; `None` if the queue is empty.
     pub fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
         match (self.blocked?, &self.syslog) {
             (Blocked::Syslog, Some(syslog)) => syslog.socket().or(Some(self.stderr.as_fd())),
@@ -178,7 +178,7 @@ impl Log {
         }
     }
 
-    /// Writes what can be written now, and then how many notes were lost meanwhile.
+    /// Writes as much as possible now, and then the number of lost notes.
     pub fn flush(&mut self) {
         self.write_queue();
         if self.blocked.is_none() && (self.lost.notes > 0 || self.lost.bytes > 0) {
@@ -200,8 +200,8 @@ impl Log {
                     self.blocked = Some(whom);
                     break;
                 }
-                // The reader is gone for good, so the lines are dropped. A device that takes nothing and says so would keep
-                // the loop here for ever.
+                // The reader is gone for good, so drop the lines. A device that refuses every write would keep the loop here
+                // for ever.
                 Ok(0) | Err(_) => self.written = self.queue.len(),
             }
         }
@@ -256,7 +256,7 @@ impl Sink for Log {
     }
 }
 
-/// The byte that a line in the queue begins with, where it matters to the receiver how much a line matters.
+/// The first byte of a line in the queue, for a receiver that takes a level.
 fn mark(level: Level) -> &'static str {
     match level {
         Level::Error => "e",
@@ -276,7 +276,7 @@ pub(super) fn marked_with(mark: u8) -> Level {
     }
 }
 
-/// As much of a text as a note may hold, and a sign that there was more.
+/// The text, cut to the longest note, with a sign if it was longer.
 fn shortened(text: &str) -> (&str, &'static str) {
     if text.len() <= LONGEST_NOTE {
         return (text, "");

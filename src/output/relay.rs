@@ -1,7 +1,7 @@
-//! The workers' output: read from their pipes, split into lines, each line whole and behind its worker's pid.
+//! Reads the workers' output from their pipes and splits it into lines, each whole and with its worker's pid.
 //!
-//! The memory used is bounded in total. While the log takes nothing, workers wait. A worker that has died cannot wait: as
-//! much of its output is kept as there is room for, and the rest is counted.
+//! The total memory is bounded. While the log accepts nothing, workers wait. A worker that has exited cannot wait: as much
+//! of its output is kept as there is room for, and the rest is counted.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,9 +12,9 @@ use crate::sys::fd as descriptors;
 use crate::sys::poll::{Interest, Wait};
 use crate::types::process::Pid;
 
-/// What one read(2) takes: as much as a pipe holds unless somebody made it larger.
+/// The size of one read(2), which is the default size of a pipe.
 const READ_SIZE: usize = 64 * 1024;
-/// All lines under way together. Above this the longest is cut before it has reached its limit.
+/// The most bytes of all unfinished lines together. Above this the longest line is cut before it reaches its limit.
 const MOST_HELD: usize = 8 * 1024 * 1024;
 
 /// A pipe that is read. A number is never given twice.
@@ -31,18 +31,18 @@ struct Stream {
 /// All pipes that are read, two to a worker.
 #[derive(Debug)]
 pub struct Relay {
-    /// In the order in which they are read: whichever was read goes to the end of the line.
+    /// The pipes in the order in which they are read. A pipe that was read moves to the end.
     streams: Vec<Stream>,
     buffer: Vec<u8>,
     limit: usize,
     most_held: usize,
-    /// Bytes of lines under way, in all streams together.
+    /// The bytes of unfinished lines of all streams.
     held: usize,
     next_id: u64,
 }
 
 impl Relay {
-    /// Lines longer than `limit` bytes go on as several.
+    /// Cuts lines into pieces of at most `limit` bytes.
     pub fn new(limit: usize) -> Relay {
         Relay { streams: Vec::new(), buffer: vec![0; READ_SIZE], limit, most_held: MOST_HELD, held: 0, next_id: 0 }
     }
@@ -55,7 +55,7 @@ impl Relay {
         id
     }
 
-    /// Whether there is nobody to read from.
+    /// Whether there is no pipe to read.
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty()
     }
@@ -90,22 +90,22 @@ impl Relay {
         }
     }
 
-    /// Reads the output that this worker has left in its pipes, as far as there is room, and gives its last line its end. The
-    /// rest is lost and counted.
-    /// Does not wait for processes that still hold the pipe. Their output is read later.
+    /// Reads the output that this worker has left in its pipes, as far as there is room, and ends its last line. The rest is
+    /// lost and counted.
+    /// Does not wait for other processes that still hold the pipe. Their output is read later.
     pub fn drain(&mut self, pid: Pid, out: &mut impl Sink) {
         let (buffer, held) = (&mut self.buffer, &mut self.held);
         self.streams.retain_mut(|stream| stream.splitter.pid() != pid || drain(stream, buffer, held, out));
     }
 
-    /// The same for everybody.
+    /// Does the same for all workers.
     pub fn drain_all(&mut self, out: &mut impl Sink) {
         let (buffer, held) = (&mut self.buffer, &mut self.held);
         self.streams.retain_mut(|stream| drain(stream, buffer, held, out));
     }
 }
 
-/// Whether somebody may still write there.
+/// Whether a process may still write to this pipe.
 fn drain(stream: &mut Stream, buffer: &mut [u8], held: &mut usize, out: &mut impl Sink) -> bool {
     let mut left = descriptors::bytes_waiting(&stream.source);
     let mut open = true;
@@ -129,14 +129,14 @@ fn drain(stream: &mut Stream, buffer: &mut [u8], held: &mut usize, out: &mut imp
         out.lost(stream.splitter.pid(), left);
         return false;
     }
-    // One more look, for the end of a pipe that nobody holds any more.
+    // Look once more, to find the end of a pipe without writers.
     open && read_once(stream, buffer, out).is_some() && {
         *held += stream.splitter.held();
         true
     }
 }
 
-/// Whether nobody holds the writing end of this pipe.
+/// Whether no process holds the writing end of this pipe.
 fn is_abandoned(source: &OwnedFd) -> bool {
     let mut wait = Wait::default();
     wait.add(source.as_fd(), Interest::Closed);

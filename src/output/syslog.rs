@@ -1,4 +1,4 @@
-//! The connection to syslogd, made anew whenever it is lost. Nothing here blocks.
+//! The connection to syslogd, which is made anew whenever it is lost. Never blocks.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,25 +21,25 @@ pub struct Syslog {
     path: PathBuf,
     header: Header,
     connection: Option<Connection>,
-    /// It has been said that there is no syslogd.
+    /// Whether the log already says that there is no syslogd.
     absence_told: bool,
-    /// The line under way as it is sent, with its header.
+    /// The line that is being sent, with its header.
     message: Vec<u8>,
-    /// The part of a line that goes to standard error instead and did not fit. Never more than one line and a note.
+    /// The rest of a line that goes to standard error instead. Never more than one line and a note.
     detour: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Connection {
-    /// One line, one datagram.
+    /// Each line is one datagram.
     Datagram(UnixDatagram),
-    /// syslog-ng and others: each line ends with a NUL, as glibc's syslog(3) sends it. `sent` bytes of the line under way
-    /// have gone.
+    /// A stream, as syslog-ng and others use it. Each line ends with a NUL, as glibc's syslog(3) sends it. `sent` bytes of the
+    /// current line have been sent.
     Stream { socket: UnixStream, sent: usize },
 }
 
-/// RFC 3164's header as a local syslogd takes it: without a time, since the crate's own formatter can only give UTC where
-/// local time is meant, and the receiver's clock is right. The text behind it is bytes: it need not be UTF-8.
+/// RFC 3164's header as a local syslogd accepts it, without a time: syslogd adds the local time, and the crate's formatter
+/// knows UTC only. The text after it is bytes and need not be UTF-8.
 #[derive(Debug)]
 struct Header {
     pid: u32,
@@ -71,7 +71,7 @@ impl Connection {
             Err(error) if errno::is(&error, errno::EPROTOTYPE) => {
                 let connected = socket::connect_stream(&SocketName::Path(path.to_owned()), ConnectWait::None);
                 let socket = connected.map_err(|error| match error.kind() {
-                    // There would be nothing to wait for.
+                    // Without a syslogd there would be nothing to wait for.
                     ErrorKind::WouldBlock => io::Error::other("it does not accept connections"),
                     _ => error,
                 })?;
@@ -88,7 +88,7 @@ impl Connection {
         }
     }
 
-    /// `WouldBlock` where it is to be tried again with the same text, of which a part may have gone.
+    /// Sends the text. After `WouldBlock` the caller tries again with the same text, of which a part may have been sent.
     fn send(&mut self, header: &Header, level: Level, text: &[u8], message: &mut Vec<u8>) -> io::Result<()> {
         message.clear();
         header.format(message, severity(level), text).map_err(|error| io::Error::other(error.to_string()))?;
@@ -110,7 +110,7 @@ impl Connection {
     }
 }
 
-/// A NUL within the text would end the message too soon: it is written as rsyslog writes it.
+/// Escapes NUL as rsyslog does, because it would end the message too soon.
 fn end_with_nul(message: &mut Vec<u8>) {
     if memchr::memchr(0, message).is_some() {
         *message = message.split(|byte| *byte == 0).collect::<Vec<_>>().join(&b"#000"[..]);
@@ -138,7 +138,7 @@ impl Syslog {
         self.connection.as_ref().map(Connection::socket)
     }
 
-    /// Takes one line from the front of `waiting`, which begins with the mark of its level; how many bytes it took.
+    /// Sends the first line of `waiting`, which begins with the mark of its level. Returns the length of that line.
     pub fn write(&mut self, waiting: &[u8], stderr: &mut NonblockingStderr, tag: &str) -> Result<usize, (io::Error, Blocked)> {
         let (line, length) = match memchr::memchr(b'\n', waiting) {
             Some(end) => (waiting.get(..end).unwrap_or_default(), end + 1),
@@ -171,7 +171,7 @@ impl Syslog {
         Ok(length)
     }
 
-    /// Once more over a new connection where the old one is dead: syslogd may have been restarted.
+    /// Sends the line, over a new connection if the old one is dead: syslogd may have been restarted.
     fn send(&mut self, level: Level, text: &[u8]) -> io::Result<()> {
         if let Some(connection) = &mut self.connection {
             match connection.send(&self.header, level, text, &mut self.message) {
