@@ -11,6 +11,7 @@ use crate::harness::manager::Manager;
 use crate::harness::{
     FreeDir, Master, SOON, Setup, bare_root, eventually, exited, fixture, free_dir, only_child, phrase, send, skip, state_of,
 };
+use crate::starting::held_up;
 
 /// So long a master is watched that must not do something.
 const WATCHED: Duration = Duration::from_millis(300);
@@ -115,18 +116,36 @@ fn a_datagram_listener_is_waited_for_by_receiving() {
 }
 
 /// A server that is never seen waiting has accepted a connection.
+#[track_caller]
+fn a_busy_server_becomes_current(setup: Setup, listen: &str) -> Master {
+    let planned = Planned::new("say loading await {gate} wait-by busy");
+    let dir = planned.directory.display().to_string();
+    let listen = listen.replace("{dir}", &dir).replace("{pid}", &std::process::id().to_string());
+    let master = planned.spawn(setup.arg(format!("-listen={listen}")).arg("-ready=accept"));
+    master.wait_output("loading", SOON);
+    let client = master.address().connect(SOON);
+    let _client = client.unwrap_or_else(|error| panic!("{listen}: {error}"));
+    fs::write(planned.gate(), "").expect("a file of our own");
+    master.wait_current(1);
+    master
+}
+
+const BUSY: [&str; 4] = ["tcp://127.0.0.1:0", "tcp://:0", "unix://{dir}/socket", "unix://@socketmaster-test-busy-{pid}"];
+
 #[test]
 fn a_server_that_is_busy_from_its_first_client_on_has_accepted() {
-    for listen in ["tcp://127.0.0.1:0", "tcp://:0", "unix://{dir}/socket", "unix://@socketmaster-test-busy-{pid}"] {
-        let planned = Planned::new("say loading await {gate} wait-by busy");
-        let dir = planned.directory.display().to_string();
-        let listen = listen.replace("{dir}", &dir).replace("{pid}", &std::process::id().to_string());
-        let master = planned.spawn(Setup::new().arg(format!("-listen={listen}")).arg("-ready=accept"));
-        master.wait_output("loading", SOON);
-        let client = master.address().connect(SOON);
-        let _client = client.unwrap_or_else(|error| panic!("{listen}: {error}"));
-        fs::write(planned.gate(), "").expect("a file of our own");
-        master.wait_current(1);
+    for listen in BUSY {
+        a_busy_server_becomes_current(Setup::new(), listen);
+    }
+}
+
+/// As under a seccomp profile that forbids pidfd_getfd(2): the kernel's list of connections tells.
+#[test]
+fn so_it_is_seen_where_no_socket_of_another_process_can_be_copied() {
+    for listen in BUSY {
+        let Some(setup) = held_up("pidfd_getfd:error=EPERM") else { return };
+        let master = a_busy_server_becomes_current(setup, listen);
+        assert!(!master.has_note("cannot see"), "{:?}", master.notes());
     }
 }
 
@@ -182,6 +201,13 @@ fn where_nobody_may_look_time_counts_and_the_log_says_why() {
     master.wait_current(1);
     master.signal(Signal::SIGHUP);
     master.wait_current(2);
+    // By default nothing is said: it was not asked for.
+    let by_default = Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-start=50").arg("-user=65534:65534");
+    let master = planned.spawn(by_default.through(words));
+    master.wait_current(1);
+    master.signal(Signal::SIGHUP);
+    master.wait_current(2);
+    assert!(!master.has_note("accept"), "{:?}", master.notes());
     // The same user is no obstacle, whatever root may not do.
     let master = planned.spawn(accepting().through(words));
     master.wait_current(1);

@@ -576,7 +576,7 @@ fn while_the_execution_of_a_new_worker_hangs_the_master_answers_and_a_stop_ends_
 
 /// The master below strace(1), which holds up a system call of each child. The master keeps its pid.
 #[track_caller]
-fn held_up(inject: &str) -> Option<Setup> {
+pub fn held_up(inject: &str) -> Option<Setup> {
     // Not below ptrace(2) of others, nor where it is not allowed.
     let possible = Command::new("strace").args(["-DDD", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     if !possible.is_ok_and(|status| status.success()) {

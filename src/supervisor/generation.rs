@@ -21,6 +21,8 @@ pub struct Generation {
     pub listeners: Rc<[ListenerLabel]>,
     /// The listeners on which one of its processes has been seen to accept, in ascending order.
     pub(super) accepts: Vec<ListenerId>,
+    /// Some of its processes could not be looked at.
+    pub(super) hidden: bool,
     /// How often it has been looked at in a row.
     pub(super) looks: u32,
     /// Those that live, in the order of their slots.

@@ -186,7 +186,7 @@ impl Supervisor {
             (Serving,        Exited { id, status, group_left })     => { let loss = self.worker_exited(id, status, group_left, now, act); self.lost_while_serving(loss, act) }
             (Serving,        GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_serving(loss, act) }
 
-            (Serving,        Looked { generation, accepts, .. })    => self.current_looked_at(generation, &accepts, now, act),
+            (Serving,        Looked { generation, accepts, hidden }) => self.current_looked_at(generation, &accepts, hidden.as_ref(), now, act),
             (Serving,        Tick)                                  => { self.announce_by_time(now, act); self.look(now, act) }
 
             (RollingOver(_), Loaded { policy, listeners })          => self.start_candidate(policy, listeners, now, act),
@@ -323,7 +323,16 @@ impl Supervisor {
             workers.push(Worker::new(id, now));
             act.push(Action::Spawn { id, what: Program::Worker { generation: self.newest, slot } });
         }
-        self.generations.push(Generation { number: self.newest, role, policy, listeners, accepts: Vec::new(), looks: 0, workers });
+        self.generations.push(Generation {
+            number: self.newest,
+            role,
+            policy,
+            listeners,
+            accepts: Vec::new(),
+            hidden: false,
+            looks: 0,
+            workers,
+        });
     }
 
     /// The worker's program has been executed: what had to wait for that is sent.

@@ -67,9 +67,10 @@ impl Supervisor {
 
     // ---- what follows
 
-    fn note_looked(&mut self, number: GenerationNumber, accepts: &[ListenerId]) {
+    fn note_looked(&mut self, number: GenerationNumber, accepts: &[ListenerId], is_hidden: bool) {
         if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number) {
             generation.note_accepts(accepts);
+            generation.hidden |= is_hidden;
         }
     }
 
@@ -82,7 +83,7 @@ impl Supervisor {
         now: Instant,
         act: &mut Vec<Action>,
     ) {
-        self.note_looked(number, accepts);
+        self.note_looked(number, accepts, hidden.is_some());
         match (self.current().and_then(|current| current.missing(|_| true)), hidden) {
             (None, _) => {
                 act.push(Action::Log(Message::Accepts { generation: number }));
@@ -98,8 +99,15 @@ impl Supervisor {
     }
 
     /// The current generation was looked at while nothing but its word is missing: a service manager waits for it.
-    pub(super) fn current_looked_at(&mut self, number: GenerationNumber, accepts: &[ListenerId], now: Instant, act: &mut Vec<Action>) {
-        self.note_looked(number, accepts);
+    pub(super) fn current_looked_at(
+        &mut self,
+        number: GenerationNumber,
+        accepts: &[ListenerId],
+        hidden: Option<&OneLine>,
+        now: Instant,
+        act: &mut Vec<Action>,
+    ) {
+        self.note_looked(number, accepts, hidden.is_some());
         if self.announced {
             return;
         }
@@ -117,7 +125,7 @@ impl Supervisor {
         now: Instant,
         act: &mut Vec<Action>,
     ) {
-        self.note_looked(number, accepts);
+        self.note_looked(number, accepts, hidden.is_some());
         if self.candidate().is_none_or(|candidate| candidate.number != number) {
             if self.current().is_some_and(|current| current.looks + 1 < LOOKS_AT_CURRENT && current.missing(|_| true).is_some()) {
                 self.look_again(number, now);
@@ -197,7 +205,7 @@ impl Supervisor {
         if !self.timers.take_due(Timer::Trust, now) {
             return;
         }
-        if let Some(Generation { number, policy, .. }) = self.current()
+        if let Some(Generation { number, policy, hidden: false, .. }) = self.current()
             && let Trust::LivedAndAccepts { .. } = policy.trust
             && let Some(listener) = self.current().and_then(|current| current.missing(|_| true))
         {

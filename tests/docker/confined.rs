@@ -40,6 +40,7 @@ fn it_needs_no_right_no_writable_file_and_no_network() {
     let Some(image) = programs() else { return };
     serves(&image, NO_RIGHTS, "", "tcp://127.0.0.1:8080");
     serves(&image, NO_RIGHTS, "-prefix", "unix://@hello");
+    serves(&image, NO_RIGHTS, "-ready=accept -start=60000", "tcp://127.0.0.1:8080");
     serves(&image, &format!("{NO_RIGHTS} --tmpfs=/run:mode=1777"), "", "unix:///run/hello.sock");
 
     let container = image.run(NO_RIGHTS, "-listen=none -- /worker sleep");
