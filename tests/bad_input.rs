@@ -117,7 +117,7 @@ fn without_a_mistake_the_listener_is_opened_and_the_program_started() {
 }
 
 #[test]
-fn an_unknown_option_is_told_with_the_one_that_was_probably_meant() {
+fn an_unknown_option_is_answered_with_the_closest_known_one() {
     refused(
         2,
         &[
@@ -131,7 +131,7 @@ fn an_unknown_option_is_told_with_the_one_that_was_probably_meant() {
 }
 
 #[test]
-fn a_missing_value_is_told_with_what_is_to_be_written() {
+fn a_missing_value_is_answered_with_the_form_to_write() {
     refused(
         2,
         &[
@@ -143,7 +143,7 @@ fn a_missing_value_is_told_with_what_is_to_be_written() {
 }
 
 #[test]
-fn a_value_that_does_not_parse_is_told_with_what_is_accepted() {
+fn an_invalid_value_is_answered_with_the_accepted_values() {
     refused(
         2,
         &[
@@ -179,7 +179,7 @@ fn a_value_that_does_not_parse_is_told_with_what_is_accepted() {
 }
 
 #[test]
-fn a_listen_uri_that_means_nothing_is_told_with_what_is_accepted() {
+fn an_invalid_listen_uri_is_answered_with_the_accepted_forms() {
     refused(
         2,
         &[
@@ -220,7 +220,7 @@ fn a_wrong_variable_is_told_by_its_name() {
 }
 
 #[test]
-fn a_quote_that_is_not_closed_is_told_with_its_variable() {
+fn an_unclosed_quote_is_an_error_that_names_its_variable() {
     let scene = Scene::new();
     let setup = scene.without_program(&["-command=/bin/true"]).env("SOCKETMASTER_ARGS", "-g 'daemon off;");
     scene.refuses(setup, Opened::Nothing, 2, "SOCKETMASTER_ARGS=-g 'daemon off;: the quote ' is not closed");
@@ -229,7 +229,7 @@ fn a_quote_that_is_not_closed_is_told_with_its_variable() {
 }
 
 #[test]
-fn an_option_in_the_place_of_the_program_is_told_with_the_cure() {
+fn an_option_in_place_of_the_program_is_answered_with_a_hint() {
     let scene = Scene::new();
     let line = "cannot execute -command=/bin/true: ...; options come before -- and before the program";
     scene.refuses(scene.without_program(&["--", "-command=/bin/true"]), Opened::Nothing, 127, line);
@@ -238,7 +238,7 @@ fn an_option_in_the_place_of_the_program_is_told_with_the_cure() {
 }
 
 #[test]
-fn a_name_with_control_characters_is_told_on_one_line() {
+fn a_name_with_control_characters_stays_on_one_line() {
     let scene = Scene::new();
     let line = "cannot execute {dir}/\\u{1b}[2J\\n: No such file or directory; ...";
     scene.refuses(scene.without_program(&["-command={dir}/\u{1b}[2J\n"]), Opened::Nothing, 127, line);
@@ -247,7 +247,7 @@ fn a_name_with_control_characters_is_told_on_one_line() {
 }
 
 #[test]
-fn a_pid_file_that_cannot_be_written_is_told_before_anything_is_opened() {
+fn a_pid_file_that_cannot_be_written_is_refused_before_anything_is_opened() {
     refused(
         1,
         &[
@@ -271,12 +271,12 @@ fn no_command_at_all_is_told() {
 }
 
 #[test]
-fn a_host_that_does_not_resolve_is_told_in_bounded_time() {
+fn an_unknown_host_is_an_error_within_bounded_time() {
     refused(1, &[(&["-listen=tcp://no-such-host.invalid:0"], "cannot resolve no-such-host.invalid of tcp://no-such-host.invalid:0: ...")]);
 }
 
 #[test]
-fn an_unknown_user_or_group_is_told_before_anything_is_opened() {
+fn an_unknown_user_or_group_is_refused_before_anything_is_opened() {
     let user = "cannot find user 'no-such-user': no such user; names come from /etc/passwd and /etc/group; numbers need no entry there";
     let group = "cannot find group 'no-such-group': no such group; names come from /etc/passwd and /etc/group; numbers need no entry there";
     refused(
@@ -425,7 +425,7 @@ fn a_program_s_name_stays_on_its_line_whatever_is_in_it() {
 }
 
 #[test]
-fn an_option_that_is_taken_for_the_program_is_told_where_options_belong() {
+fn an_option_in_place_of_the_program_is_answered_with_where_options_belong() {
     for word in ["-command=/bin/true", "--start=0", "-quiet"] {
         let scene = Scene::new();
         let line = format!("cannot execute {word}: No such file or directory; options come before -- and before the program");
@@ -465,7 +465,7 @@ fn refused_by_the_kernel(contents: &[u8], status: u8, cause: &str) {
 }
 
 #[test]
-fn a_program_of_a_wrong_format_ends_with_126_and_takes_its_socket_along() {
+fn a_program_of_a_wrong_format_ends_the_start_with_126_and_removes_the_socket() {
     let cause = "cannot execute {dir}/program: Exec format error; \
                  the file is neither a program for this machine nor a script whose first line begins with #!";
     refused_by_the_kernel(b"\0\x01garbage\xff", 126, cause);
@@ -473,14 +473,14 @@ fn a_program_of_a_wrong_format_ends_with_126_and_takes_its_socket_along() {
 }
 
 #[test]
-fn a_script_whose_interpreter_is_missing_ends_with_127_and_takes_its_socket_along() {
+fn a_script_without_its_interpreter_ends_the_start_with_127_and_removes_the_socket() {
     let cause = "cannot execute {dir}/program: No such file or directory; \
                  the file exists, but its interpreter does not";
     refused_by_the_kernel(b"#!/no/such/interpreter\n", 127, cause);
 }
 
 #[test]
-fn a_directory_for_workers_that_is_not_there_ends_with_1_and_takes_the_socket_along() {
+fn a_missing_directory_for_workers_ends_the_start_with_1_and_removes_the_socket() {
     let scene = Scene::new();
     let mut master = scene.setup(&["-dir={dir}/no"]).spawn();
     let ended = master.wait_exit(SOON);

@@ -226,7 +226,7 @@ fn however_much_is_asked_signals_are_heard_in_between() {
 }
 
 #[test]
-fn while_it_stops_a_reload_is_refused_and_the_status_is_told() {
+fn during_a_shutdown_a_reload_is_refused_and_the_status_is_answered() {
     become_stubborn(|scene| {
         scene.master.signal(Signal::SIGTERM);
         scene.master.wait_note(phrase::SHUTTING_DOWN, SOON);
@@ -275,7 +275,7 @@ fn the_status_shows_generations_workers_listeners_and_the_last_reload() {
 }
 
 #[test]
-fn garbage_is_answered_or_dropped_and_hurts_nobody() {
+fn garbage_is_answered_or_dropped_and_disturbs_no_other_caller() {
     let scene = Scene::new();
     let stream = scene.call();
     (&stream).write_all(b"relaod\n\n\x00\xff\x1b[2J\nstatus\n").expect("room");
@@ -300,7 +300,7 @@ fn garbage_is_answered_or_dropped_and_hurts_nobody() {
 }
 
 #[test]
-fn who_asks_and_does_not_read_waits_for_nobody_but_itself() {
+fn a_caller_that_does_not_read_blocks_only_itself() {
     let scene = Scene::new();
     let deaf = scene.call();
     deaf.set_nonblocking(true).expect("a socket");
@@ -332,7 +332,7 @@ fn more_callers_than_there_is_room_for_push_out_the_idle_ones() {
 }
 
 #[test]
-fn with_no_descriptor_left_callers_are_turned_away_and_all_else_goes_on() {
+fn without_descriptors_callers_are_refused_and_everything_else_works() {
     let scene = Scene::with(Setup::new().arg("-start=0").tune(|command| {
         // SAFETY: one system call.
         unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 24, 24)?)) };
@@ -352,7 +352,7 @@ fn with_no_descriptor_left_callers_are_turned_away_and_all_else_goes_on() {
 }
 
 #[test]
-fn a_caller_that_is_turned_away_hears_of_the_shortage_and_its_limit() {
+fn a_refused_caller_is_answered_with_the_shortage_and_its_limit() {
     let scene = Scene::with(Setup::new().arg("-start=0").tune(|command| {
         // SAFETY: one system call.
         unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 24, 24)?)) };
@@ -417,7 +417,7 @@ fn with_more_callers_than_poll_may_wait_for_every_caller_is_heard() {
 }
 
 #[test]
-fn a_request_that_wants_it_is_acknowledged_at_once_and_others_get_one_line() {
+fn a_request_with_ack_is_acknowledged_at_once_and_others_get_one_line() {
     let mut scene = Scene::with(Setup::new().arg("-start=60000"));
     let [plain, wanted] = [scene.call(), scene.call()];
     (&wanted).write_all(b"reload ack\n").expect("room");
@@ -432,7 +432,7 @@ fn a_request_that_wants_it_is_acknowledged_at_once_and_others_get_one_line() {
 }
 
 #[test]
-fn a_control_socket_wakes_nobody_and_neither_does_an_idle_caller() {
+fn a_control_socket_and_an_idle_caller_cause_no_wakeups() {
     let scene = Scene::new();
     let _idle = scene.call();
     scene.is_well();
@@ -559,7 +559,7 @@ fn impersonated(listener: u32, caller: u32, answer: &str) -> (Output, String) {
 }
 
 #[test]
-fn an_asker_neither_speaks_to_another_user_nor_shows_what_it_says() {
+fn a_client_sends_nothing_to_another_user_s_program_and_prints_nothing_from_it() {
     if !geteuid().is_root() {
         return skip("it needs root to be somebody else");
     }
@@ -626,7 +626,7 @@ fn a_master_that_does_not_answer_is_given_up_on() {
 }
 
 #[test]
-fn nobody_there_is_told_with_the_address() {
+fn a_control_address_without_a_master_is_an_error_that_names_it() {
     let dir = free_dir();
     let path = dir.join("control").display().to_string();
     let ask = |control: &str| {
@@ -662,7 +662,7 @@ fn who_answers_otherwise_is_no_master() {
 }
 
 #[test]
-fn an_asker_can_be_interrupted() {
+fn a_client_can_be_interrupted() {
     let scene = Scene::with(Setup::new().arg("-start=60000"));
     let child = scene.asking(&["-s=reload"]);
     scene.master.wait_note(phrase::RELOAD_REQUESTED, SOON);

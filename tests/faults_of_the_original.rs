@@ -39,7 +39,7 @@ fn t2_the_exit_status_is_the_programs() {
 
 /// T3: USR1 was to re-execute the master and lost the socket, the worker and the log. Here it is the worker's.
 #[test]
-fn t3_usr1_reaches_the_worker_and_harms_nobody() {
+fn t3_sigusr1_reaches_the_worker_and_does_not_end_the_master() {
     let mut master = Setup::new().program(fixture("worker"), ["signals"]).spawn();
     master.wait_output("ready", SOON);
     master.signal(Signal::SIGUSR1);
@@ -198,7 +198,7 @@ fn t10_user_brings_its_groups_and_its_home() {
 
 /// T11: a TERM in the first moments killed the master by its default action, and the worker stayed behind.
 #[test]
-fn t11_a_term_in_the_first_moments_leaves_nobody_behind() {
+fn t11_a_sigterm_in_the_first_moments_leaves_no_process() {
     for delay in 0..60 {
         let mut master = Setup::new().program(fixture("worker"), ["sleep"]).spawn();
         // Sweeps over the first moments, from before the first instruction on: not a wait for anything.

@@ -376,7 +376,7 @@ fn kept_and_stale() -> impl Iterator<Item = &'static [u8]> {
 }
 
 #[test]
-fn stale_variables_are_gone_and_all_others_are_as_they_were_byte_for_byte() {
+fn stale_variables_are_removed_and_all_others_are_unchanged_byte_for_byte() {
     let with_stale = |command: &mut Command| with_environment(command, kept_and_stale());
     let control = without_socketmaster(with_stale);
     assert_eq!(control.environment().len(), KEPT.len() + STALE.len(), "{control:?}");
@@ -599,7 +599,7 @@ fn fails_at_reload(setup: Setup, program: &Path, break_it: impl FnOnce(), repair
 }
 
 #[test]
-fn a_program_that_cannot_be_executed_at_a_reload_is_told_with_its_cause_and_the_old_one_stays() {
+fn a_reload_of_a_program_that_cannot_be_executed_fails_with_the_cause_and_the_old_generation_keeps_running() {
     type Break = fn(&Path);
     let rows: [(Break, &str); 5] = [
         (|path| fs::remove_file(path).expect("ours"), "No such file or directory; there is no such file"),
@@ -630,7 +630,7 @@ fn a_program_that_cannot_be_executed_at_a_reload_is_told_with_its_cause_and_the_
 }
 
 #[test]
-fn a_directory_that_cannot_be_entered_at_a_reload_is_told_with_its_cause_and_the_old_one_stays() {
+fn a_reload_into_a_directory_that_cannot_be_entered_fails_with_the_cause_and_the_old_generation_keeps_running() {
     let dir = releases();
     let setup = Setup::new().arg(format!("-dir={}/current", dir.display()));
     let cause = format!("cannot enter {}/current: No such file or directory", dir.display());

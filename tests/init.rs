@@ -179,7 +179,7 @@ fn a_master_that_kill_tells_to_suspend_forwards_that_and_goes_on_itself() {
 }
 
 #[test]
-fn pid_1_passes_on_what_suspends_and_goes_on_itself() {
+fn pid_1_forwards_signals_that_suspend_and_is_not_suspended() {
     let Some(setup) = as_pid_1() else { return };
     let mut master = ready(setup, "signals");
     for (count, signal) in [SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT].into_iter().enumerate() {
@@ -386,7 +386,7 @@ fn with_group_grandchildren_get_the_signals_and_without_it_they_do_not() {
 }
 
 #[test]
-fn a_term_at_any_early_moment_ends_it_and_leaves_no_worker() {
+fn a_sigterm_at_any_early_moment_ends_the_master_and_leaves_no_worker() {
     let moments: Vec<u32> = (0..200).collect();
     let ends = std::sync::Mutex::new(Vec::new());
     side_by_side(&moments, |moment| {
@@ -536,7 +536,7 @@ fn below_a_shell_the_terminal_stays_the_shell_s_and_ctrl_z_stops_the_job() {
 }
 
 #[test]
-fn a_terminal_that_goes_away_is_a_stop_and_a_hup_from_somebody_is_a_reload() {
+fn a_closed_terminal_is_a_stop_and_a_sighup_from_a_process_is_a_reload() {
     for (place, setup, pty) in on_a_terminal() {
         let mut master = ready(setup.arg("-start=0"), "signals exit 5");
         master.signal(SIGHUP);

@@ -12,7 +12,7 @@ mod handover;
 #[allow(dead_code, reason = "several crates share it, and each uses a part")]
 mod harness;
 mod init;
-mod life;
+mod lifecycle;
 mod manager;
 mod output;
 mod readiness;

@@ -31,7 +31,7 @@ fn microseconds() -> u64 {
 }
 
 #[test]
-fn the_turns_of_a_life_are_told_in_their_order() {
+fn the_service_manager_is_notified_of_each_transition_in_order() {
     let manager = Manager::new();
     let mut master = quiet(manager.over(Setup::new())).spawn();
     manager.wait("READY=1\nSTATUS=generation 1 (pid ");
@@ -94,7 +94,7 @@ fn the_last_status_says_how_the_program_exited() {
 }
 
 #[test]
-fn a_status_that_changes_without_a_turn_is_told_too() {
+fn a_status_that_changes_between_transitions_is_sent_too() {
     let manager = Manager::new();
     let master = manager.over(Setup::new()).arg("-start=0").program(fixture("worker"), ["ignore", "TERM", "signals"]).spawn();
     master.wait_output("ready", SOON);
@@ -123,7 +123,7 @@ fn a_manager_with_an_abstract_name_is_told() {
 }
 
 #[test]
-fn a_manager_that_cannot_be_reached_costs_one_note_and_nothing_else() {
+fn a_manager_that_cannot_be_reached_causes_one_note_and_nothing_else() {
     for address in ["/nowhere/at/all", "vsock:2:1234", "relative"] {
         let mut master = quiet(Setup::new().env("NOTIFY_SOCKET", address)).spawn();
         master.wait_note("cannot reach the service manager: ", SOON);
@@ -138,7 +138,7 @@ fn a_manager_that_cannot_be_reached_costs_one_note_and_nothing_else() {
 
 /// More reloads than a socket's queue and the master's own hold.
 #[test]
-fn a_manager_that_does_not_read_holds_nothing_up_and_gets_the_latest_in_the_end() {
+fn a_manager_that_does_not_read_blocks_nothing_and_gets_the_latest_status_later() {
     const RELOADS: u32 = 60;
     let dir = free_dir();
     let manager = UnixDatagram::bind(dir.join("notify")).expect("a socket");
@@ -174,7 +174,7 @@ fn a_failure_of_any_length_leaves_room_for_the_news() {
 }
 
 #[test]
-fn a_program_hears_nothing_of_manager_and_store() {
+fn a_program_gets_no_variable_of_the_manager_or_its_store() {
     let manager = Manager::new();
     let dir = free_dir();
     let report = dir.join("report");
@@ -244,7 +244,7 @@ fn without_a_store_nothing_is_kept_and_a_client_is_refused_meanwhile() {
 }
 
 #[test]
-fn what_the_store_has_no_room_for_is_not_sent_and_its_path_goes_with_the_master() {
+fn a_socket_beyond_the_room_of_the_store_is_not_sent_and_its_path_is_removed_at_the_end() {
     let dir = free_dir();
     let [first, second] = ["first", "second"].map(|name| dir.join(name));
     let manager = Manager::new();
@@ -312,7 +312,7 @@ fn a_kept_unix_socket_whose_path_is_gone_is_opened_anew() {
 
 /// The old one would be in the way: the same port, of both families.
 #[test]
-fn what_the_new_configuration_has_not_is_removed_before_anything_is_opened() {
+fn stored_sockets_that_the_configuration_lacks_are_removed_before_anything_is_opened() {
     let manager = Manager::new();
     let mut master = serving(manager.with_store(Setup::new())).arg("-listen=tcp://:0").spawn();
     master.wait_output("ready", SOON);

@@ -183,7 +183,7 @@ fn a_line_over_the_limit_goes_on_behind_a_mark() {
 }
 
 #[test]
-fn what_no_text_holds_arrives_byte_for_byte_and_a_last_line_gets_its_end() {
+fn bytes_that_are_not_text_arrive_unchanged_and_an_unfinished_last_line_is_ended() {
     let mut master = run(Setup::new().arg("-prefix"), "raw");
     assert_eq!(master.wait_exit(SOON), exited(0));
     let pid = pid_in_note(&master.wait_note("started", SOON));
@@ -192,7 +192,7 @@ fn what_no_text_holds_arrives_byte_for_byte_and_a_last_line_gets_its_end() {
 }
 
 #[test]
-fn all_that_a_dying_worker_wrote_is_told_before_its_death() {
+fn all_output_of_a_worker_is_logged_before_its_exit() {
     const RELOADS: usize = 30;
     let dir = free_dir();
     let mut plans = vec!["signals".to_owned()];
@@ -358,7 +358,7 @@ fn fill_the_log_and_reload(master: &Master, dir: &FreeDir, lines: usize, kind: &
 }
 
 #[test]
-fn while_nobody_reads_workers_wait_and_the_master_does_not_and_nothing_is_lost() {
+fn an_unread_log_blocks_the_workers_but_not_the_master_and_loses_nothing() {
     const LINES: usize = 20_000;
     for (kind, source, stderr) in unread() {
         let dir = free_dir();
@@ -385,7 +385,7 @@ fn while_nobody_reads_workers_wait_and_the_master_does_not_and_nothing_is_lost()
 
 /// Dead workers cannot wait. Their output is kept up to a bound, and the rest is counted.
 #[test]
-fn the_output_of_dead_workers_that_nobody_reads_is_bounded_in_total_and_the_rest_is_counted() {
+fn unread_output_of_exited_workers_is_bounded_in_total_and_the_rest_is_counted() {
     const DEAD: usize = 60;
     const LINES: usize = 600;
     let dir = free_dir();
@@ -498,7 +498,7 @@ fn no_name_makes_a_line_of_its_own() {
 }
 
 #[test]
-fn notes_that_nobody_reads_are_counted_and_the_count_is_told_as_soon_as_somebody_does() {
+fn unread_notes_are_counted_and_the_count_is_logged_when_the_log_is_read_again() {
     const GENERATIONS: usize = 800;
     let dir = free_dir();
     let (mut reader, pipe) = io::pipe().expect("a pipe");
@@ -530,7 +530,7 @@ fn notes_that_nobody_reads_are_counted_and_the_count_is_told_as_soon_as_somebody
 }
 
 #[test]
-fn a_standard_error_that_takes_nothing_costs_the_lines_and_nothing_else() {
+fn a_standard_error_that_accepts_nothing_loses_the_lines_and_affects_nothing_else() {
     let full = || File::options().write(true).open("/dev/full").expect("Linux has it").into();
     let file = |dir: &FreeDir| File::create(dir.join("log")).expect("a file").into();
     let pipe = || io::pipe().expect("a pipe").1.into();

@@ -509,7 +509,7 @@ fn stubborn(setup: Setup) -> Master {
 }
 
 #[test]
-fn who_ignores_the_stop_is_killed_with_its_whole_group_when_its_time_is_over_and_else_is_left_alone() {
+fn stop_timeout_kills_a_stubborn_worker_with_its_whole_group_and_without_it_nothing_is_killed() {
     let patient = stubborn(Setup::new().arg("-start=0"));
     patient.wait_outputs("ready", 2, SOON);
     let of_patient = descendants(patient.pid());

@@ -46,18 +46,18 @@ fn two_hundred(listen: &str) {
 }
 
 #[test]
-fn two_hundred_rollovers_on_tcp_fail_nobody() {
+fn two_hundred_rollovers_on_tcp_fail_no_request() {
     two_hundred("tcp://127.0.0.1:0");
 }
 
 #[test]
-fn two_hundred_rollovers_on_a_unix_socket_fail_nobody() {
+fn two_hundred_rollovers_on_a_unix_socket_fail_no_request() {
     let directory = free_dir();
     two_hundred(&format!("unix://{}", directory.join("hello.sock").display()));
 }
 
 #[test]
-fn when_each_third_copy_crashes_nobody_fails_and_the_old_one_is_kept() {
+fn when_every_third_copy_crashes_no_request_fails_and_the_old_copy_is_kept() {
     let directory = free_dir();
     let crash_file = directory.join("crash");
     let mut master = serving("tcp://127.0.0.1:0", &crash_file);

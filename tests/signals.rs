@@ -238,7 +238,7 @@ fn the_stop_timeout_reaches_the_rest_of_a_group_whose_first_process_is_gone() {
 }
 
 #[test]
-fn a_worker_that_has_joined_another_group_is_killed_all_the_same() {
+fn a_worker_that_joined_another_group_is_killed_too() {
     let mut master = ready(Setup::new().arg("-stop-timeout=200"), "leave-group ignore TERM sleep");
     let worker = only_child(master.pid());
     master.signal(SIGTERM);
@@ -259,7 +259,7 @@ fn a_program_that_goes_to_the_background_is_named() {
 }
 
 #[test]
-fn a_program_that_does_its_work_and_leaves_nobody_is_not_blamed() {
+fn a_program_that_exits_without_leftover_processes_causes_no_warning() {
     let mut master = Setup::new().arg("-listen=none").program("true", [""; 0]).spawn();
     assert_eq!(master.wait_exit(SOON), exited(0));
     assert!(!master.notes().iter().any(|note| note.contains("foreground")), "{:#?}", master.notes());
@@ -303,7 +303,7 @@ fn a_worker_that_cannot_be_killed_does_not_hold_up_the_exit_and_is_not_called_ki
 }
 
 #[test]
-fn a_stop_signal_that_workers_inherit_blocked_or_ignored_is_told() {
+fn a_stop_signal_that_workers_inherit_blocked_or_ignored_is_a_warning() {
     for (blocked, ignored, word) in [(&[libc::SIGTERM][..], &[][..], "blocked"), (&[], &[libc::SIGTERM], "ignored")] {
         let setup = Setup::new().tune(move |command| block_and_ignore(command, blocked, ignored));
         let master = ready(setup, "sleep");
@@ -404,7 +404,7 @@ fn a_script_that_starts_a_program_with_the_terminal_gets_it_back() {
 }
 
 #[test]
-fn when_the_generation_with_the_terminal_is_gone_the_one_that_is_left_gets_it() {
+fn when_the_generation_with_the_terminal_exits_the_remaining_one_gets_the_terminal() {
     let (pty, tty) = Pty::open();
     let mut pty = pty;
     let setup = Setup::new().arg("-start=0").tune(move |command| pre_exec::lead_session(command, Some(tty)));
@@ -448,7 +448,7 @@ fn nohup_is_heeded_when_the_terminal_goes_away() {
 // ---- a stop
 
 #[test]
-fn a_thread_dump_is_no_stop_where_quit_is_forwarded_and_a_stop_else() {
+fn sigquit_is_forwarded_where_a_rule_says_so_and_is_a_stop_otherwise() {
     let master = ready(Setup::new().arg("-signal=QUIT:forward").arg("-stop-timeout=50"), "signals");
     master.signal(SIGQUIT);
     master.wait_output("signal 3", SOON);

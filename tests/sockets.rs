@@ -152,7 +152,7 @@ fn without_ipv6_in_the_kernel_a_wildcard_is_ipv4() {
 }
 
 #[test]
-fn port_0_is_any_free_port_and_the_one_that_was_bound_is_told() {
+fn port_0_is_any_free_port_and_the_bound_one_is_logged() {
     let dir = free_dir();
     let (master, inherited) = reporting(listen_on(&["tcp://127.0.0.1:0", "tcp4://:0", "udp4://127.0.0.1:0"]), &dir);
     let notes = master.wait_notes(phrase::LISTENING, 3, SOON);
@@ -520,7 +520,7 @@ fn standard_descriptors_that_were_closed_are_open_for_workers_and_no_socket_has_
 }
 
 #[test]
-fn without_dev_null_closed_standard_descriptors_are_filled_all_the_same() {
+fn without_dev_null_closed_standard_descriptors_are_still_filled() {
     let root = match bare_root() {
         Ok(root) => root,
         Err(why) => return skip(&why),
@@ -543,7 +543,7 @@ fn without_dev_null_closed_standard_descriptors_are_filled_all_the_same() {
 }
 
 #[test]
-fn listeners_block_unless_they_are_told_not_to() {
+fn listeners_block_unless_nonblock_is_set() {
     let dir = free_dir();
     let path = dir.join("sock");
     let plain = format!("unix://{}", path.display());
@@ -576,7 +576,7 @@ fn room(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_backlog_of_a_unix_socket_is_as_long_as_asked_for_and_else_as_the_system_allows() {
+fn the_backlog_of_a_unix_socket_is_the_configured_one_or_the_maximum() {
     for (query, backlog) in [("?backlog=1", 1), ("?backlog=7", 7), ("", longest_backlog())] {
         let dir = free_dir();
         let uri = format!("unix://{}{query}", dir.join("sock").display());
@@ -612,7 +612,7 @@ fn tcp_backlog(listener: &OwnedFd) -> u32 {
 }
 
 #[test]
-fn the_backlog_of_a_tcp_socket_is_as_long_as_asked_for_and_else_as_the_system_allows() {
+fn the_backlog_of_a_tcp_socket_is_the_configured_one_or_the_maximum() {
     for (query, backlog) in [("?backlog=1", 1), ("?backlog=7", 7), ("", longest_backlog())] {
         let (master, _) = serving(listen_on(&[&format!("tcp://127.0.0.1:0{query}")]));
         match copied(master.pid(), 3) {
@@ -631,7 +631,7 @@ fn bound(kind: SockType, port: u16, reuse_port: bool, reuse_address: bool) -> ni
 }
 
 #[test]
-fn nobody_may_take_half_of_the_clients_by_so_reuseport() {
+fn no_other_socket_can_take_clients_with_so_reuseport() {
     let control = bound(SockType::Stream, 0, true, false).expect("a port");
     let shared = nix::sys::socket::getsockname::<SockaddrIn>(control.as_raw_fd()).expect("it is bound").port();
     bound(SockType::Stream, shared, true, false).expect("the control: two that both want it may share a port");
@@ -669,7 +669,7 @@ fn a_port_is_bound_again_at_once_though_connections_of_before_linger() {
 }
 
 #[test]
-fn what_a_killed_master_has_left_is_replaced_once_its_worker_is_gone_too() {
+fn the_path_of_a_killed_master_is_replaced_once_its_worker_has_exited_too() {
     let dir = free_dir();
     let uri = format!("unix://{}", dir.join("sock").display());
     let (mut master, worker) = serving(listen_on(&[&uri]));
@@ -695,7 +695,7 @@ fn refusal(setup: Setup) -> String {
 }
 
 #[test]
-fn what_is_inherited_and_cannot_serve_is_named_as_what_it_is() {
+fn an_inherited_descriptor_that_cannot_serve_is_named_with_its_type() {
     let dir = free_dir();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let connected = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
@@ -791,7 +791,7 @@ fn a_socket_of_a_socket_unit_blocks_again_in_the_end() {
 }
 
 #[test]
-fn a_start_waits_for_a_port_that_is_still_in_use_if_it_is_told_to() {
+fn with_retry_a_start_waits_for_a_port_that_is_still_in_use() {
     let before = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = before.local_addr().expect("it is bound");
     let line = refusal(listen_on(&[&format!("tcp://{address}?retry=1")]));

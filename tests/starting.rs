@@ -145,7 +145,7 @@ fn with_accounts(dir: &Path, passwd: &str, group: &str) -> Option<Setup> {
 }
 
 #[test]
-fn a_user_or_group_whose_number_is_none_is_refused_before_anything_is_opened() {
+fn a_user_or_group_with_an_invalid_number_is_refused_before_anything_is_opened() {
     let root = "root:x:0:0:root:/root:/bin/sh\n";
     let cure = "write a number from 0 to 4294967294 there";
     for (passwd, group, options, refusal) in [
@@ -209,7 +209,7 @@ fn a_user_may_be_in_as_many_groups_as_there_are() {
 }
 
 #[test]
-fn who_is_that_user_already_needs_no_right_to_be_it() {
+fn a_master_that_already_runs_as_that_user_needs_no_privilege() {
     if !is_root() {
         return;
     }
@@ -261,7 +261,7 @@ fn a_user_that_passwd_does_not_know_has_the_root_for_a_home_and_no_name() {
 }
 
 #[test]
-fn a_user_who_has_too_many_processes_is_told_the_limit() {
+fn the_error_for_too_many_processes_of_a_user_names_the_limit() {
     if !is_root() {
         return;
     }
@@ -290,7 +290,7 @@ fn with_stdout(options: &[&str], stdout: impl Into<Stdio>, stderr: impl Into<Std
 }
 
 #[test]
-fn another_user_can_open_its_output_by_path_and_the_pipe_is_root_s_again_at_the_end() {
+fn another_user_can_open_its_output_by_path_and_root_owns_the_pipe_again_at_the_end() {
     if !is_root() {
         return;
     }
@@ -340,7 +340,7 @@ fn is_nonblocking(fd: impl AsFd) -> bool {
 }
 
 #[test]
-fn each_worker_and_who_comes_after_the_master_find_the_streams_as_blocking_as_the_master_did() {
+fn workers_and_the_process_after_the_master_find_the_blocking_modes_that_the_master_found() {
     for found_nonblocking in [false, true] {
         let reports = free_dir();
         let (_reader, writer) = pipe().expect("a pipe");
@@ -405,7 +405,7 @@ fn server_starter_asked_for_by_name_has_an_empty_list_where_there_is_no_socket()
 }
 
 #[test]
-fn a_plain_init_passes_on_what_its_service_manager_says_and_says_nothing_itself() {
+fn a_plain_init_passes_on_the_variables_of_its_service_manager_and_sends_it_nothing() {
     let dir = free_dir();
     let manager = UnixDatagram::bind(dir.join("notify")).expect("a socket");
     manager.set_nonblocking(true).expect("ours");
@@ -686,7 +686,7 @@ fn while_a_new_worker_is_stopped_before_it_executes_the_master_answers_and_a_sto
 }
 
 #[test]
-fn a_worker_that_is_continued_after_it_was_stopped_before_it_executes_is_as_good_as_any() {
+fn a_worker_that_was_stopped_before_execve_and_continued_works_normally() {
     let dir = for_everybody();
     let Some(mut master) = whose_workers_are_stopped(&dir) else { return };
     let first = stopped_child(&master, None);

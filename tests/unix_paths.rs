@@ -117,7 +117,7 @@ fn a_second_name_that_a_cleaner_removes_is_made_anew() {
 }
 
 #[test]
-fn a_path_that_somebody_else_takes_is_left_and_the_log_says_so() {
+fn a_path_that_another_program_takes_over_is_left_and_logged() {
     let dir = free_dir();
     let path = dir.join("sock");
     let mut master = serving(listen_on(&path, ""));
@@ -130,7 +130,7 @@ fn a_path_that_somebody_else_takes_is_left_and_the_log_says_so() {
 }
 
 #[test]
-fn a_path_that_cannot_come_back_is_told() {
+fn a_path_that_cannot_be_restored_is_logged() {
     let dir = free_dir();
     fs::create_dir(dir.join("run")).expect("a directory");
     let path = dir.join("run/sock");
@@ -161,7 +161,7 @@ fn while_it_stops_a_path_is_not_put_back() {
 }
 
 #[test]
-fn what_a_killed_master_has_left_is_replaced_with_its_second_name() {
+fn the_path_and_second_name_of_a_killed_master_are_replaced() {
     let dir = free_dir();
     let path = dir.join("sock");
     let mut master = serving(listen_on(&path, ""));
@@ -180,7 +180,7 @@ fn what_a_killed_master_has_left_is_replaced_with_its_second_name() {
 }
 
 #[test]
-fn a_second_name_that_is_no_leftover_is_nobody_elses_business() {
+fn a_second_name_that_is_no_leftover_is_left_alone() {
     let dir = free_dir();
     let path = dir.join("sock");
     fs::write(hidden(&path), "mine").expect("a file");
@@ -271,7 +271,7 @@ fn the_directory_is_locked_meanwhile_and_a_lock_that_never_ends_is_no_obstacle()
 }
 
 #[test]
-fn a_start_waits_for_an_address_that_is_still_in_use_if_it_is_told_to() {
+fn with_retry_a_start_waits_for_an_address_that_is_still_in_use() {
     let dir = free_dir();
     let path = dir.join("sock");
     let before = UnixListener::bind(&path).expect("a free path");
@@ -328,7 +328,7 @@ fn a_symbolic_link_in_the_place_of_a_socket_is_named_and_left() {
 
 /// Between bind(2) and chown(2) another user puts something else there. strace widens that instant.
 #[test]
-fn what_another_user_puts_in_the_place_of_the_socket_is_not_given_away() {
+fn a_file_that_another_user_puts_in_place_of_the_socket_keeps_its_owner() {
     if !geteuid().is_root() {
         return skip("only root may give a file away");
     }
@@ -377,7 +377,7 @@ fn what_another_user_puts_in_the_place_of_the_socket_is_not_given_away() {
 /// The owner of a directory above leads the path elsewhere while the start waits for the lock of the first place: the socket
 /// is born in the second one, and the name in the first is a file of root's.
 #[test]
-fn a_path_that_is_led_elsewhere_during_the_start_gives_no_file_of_root_away() {
+fn a_path_redirected_during_the_start_changes_the_owner_of_no_other_file() {
     if !geteuid().is_root() {
         return skip("only root may give a file away");
     }

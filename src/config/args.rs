@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_value_is_told_with_the_option_as_typed() {
+    fn the_error_for_every_invalid_value_names_the_option_as_typed() {
         for (opt, _, bad) in samples() {
             for dashes in ["-", "--"] {
                 let typed = format!("{dashes}{}={bad}", opt.name);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_takes_gos_twelve_spellings_behind_an_equals_sign_only() {
+    fn a_switch_takes_gos_twelve_spellings_after_an_equals_sign_only() {
         assert_eq!(SWITCH_WORDS.len(), 12);
         for (word, on) in SWITCH_WORDS {
             assert_eq!(run(&[&format!("-group={word}")]).policy.group, *on, "{word}");
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_option_is_told_as_typed_with_the_near_one() {
+    fn an_unknown_option_is_named_as_typed_with_the_closest_known_one() {
         for (word, text) in [
             ("-strat", "-strat: unknown option; did you mean -start?"),
             ("--strat=5", "--strat: unknown option; did you mean -start?"),
@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_not_closed_is_told_with_its_variable() {
+    fn an_unclosed_quote_is_an_error_that_names_its_variable() {
         for variable in [ARGS_VARIABLE, "SOCKETMASTER_ENV", "SOCKETMASTER_LISTEN", "SOCKETMASTER_SIGNAL"] {
             let text = wrong_with(&["-command=prog"], &[(variable, "'a\nb")]);
             assert_eq!(text, format!("{variable}='a\\nb: the quote ' is not closed"));

@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_a_scheme_is_told_the_whole_uri() {
+    fn an_address_without_a_scheme_is_answered_with_the_whole_uri() {
         for (text, cure) in [
             (":8080", "tcp://:8080"),
             ("8080", "tcp://:8080"),
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_uri_is_told_the_accepted_forms() {
+    fn text_that_is_not_a_uri_is_answered_with_the_accepted_forms() {
         for text in ["", "localhost", "systemd", "none", "a b", "unix:"] {
             assert!(refused(text).contains("accepted: tcp://HOST:PORT, "), "{text}: {}", refused(text));
         }

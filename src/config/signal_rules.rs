@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_row_names_is_forwarded_as_it_came() {
+    fn a_signal_without_a_row_is_forwarded() {
         for signal in [Signal::USR1, Signal::USR2, Signal::WINCH, Signal::SEGV, Signal::ABRT, Signal::RTMIN, Signal::RTMAX] {
             assert_eq!(table(&[]).action(signal), SignalAction::Forward(signal));
         }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_from_elsewhere_is_what_term_does_if_that_is_a_stop() {
+    fn a_stop_request_does_what_sigterm_does_if_that_is_a_stop() {
         assert_eq!(table(&[]).stop(), Request::Stop { with: None, again: Some(Signal::TERM) });
         assert_eq!(table(&["TERM:QUIT"]).stop(), Request::Stop { with: Some(Signal::QUIT), again: Some(Signal::TERM) });
         for rule in ["TERM:ignore", "TERM:forward", "TERM:reload"] {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_keys_is_told_with_what_was_probably_meant() {
+    fn a_misspelt_word_is_answered_with_the_closest_known_one() {
         assert_eq!(read_signal("TREM").unwrap_err(), "unknown signal \"TREM\"; did you mean TERM?");
         assert_eq!(read_signal("sigqiut").unwrap_err(), "unknown signal \"sigqiut\"; did you mean QUIT?");
         assert!(read_signal("zzzzz").unwrap_err().contains("accepted are names such as TERM"));

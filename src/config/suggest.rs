@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_from_everything_finds_nothing() {
+    fn a_word_that_is_close_to_no_known_one_finds_nothing() {
         for typed in ["", "o", "xy", "port", "nothing-like-it", "k", "\u{e9}\u{e9}\u{e9}\u{e9}", &"start".repeat(1000)] {
             assert_eq!(nearest(typed, KNOWN.into_iter()), None, "{typed}");
         }

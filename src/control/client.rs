@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_keeps_its_lines_and_nothing_else_that_a_terminal_obeys() {
+    fn a_table_keeps_its_line_ends_and_no_other_control_character() {
         assert_eq!(lines("a\n  b\u{1b}]0;x\u{7}\r\n\nc"), "a\n  b\\u{1b}]0;x\\u{7}\\r\n\nc");
         assert_eq!(lines(""), "");
     }

@@ -329,7 +329,7 @@ last reload, 1 s ago: generation 2 (pid 102) is current after 1.00 s"
     }
 
     #[test]
-    fn ages_are_told_as_people_tell_them() {
+    fn ages_are_printed_in_their_two_largest_units() {
         for (seconds, text) in [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3_599, "59 min"), (7_500, "2 h 5 min"), (90_000, "1 d 1 h")] {
             assert_eq!(Age(Duration::from_secs(seconds)).to_string(), text);
         }

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn root_and_the_own_user_may_command_and_nobody_else() {
+    fn only_root_and_the_own_user_may_command() {
         for is_abstract in [false, true] {
             let verdict = |caller, own| may_command(caller, own, is_abstract, || sight(true, false));
             assert_eq!(verdict(0, 1000), Verdict::Trusted);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_believes_root_and_its_own_user_and_root_believes_whom_it_can_tell() {
+    fn a_caller_believes_root_and_its_own_user_and_root_believes_every_user_that_it_can_identify() {
         let verdict = |master, own, mapped| may_answer(master, own, true, || sight(mapped, false));
         assert_eq!(verdict(0, 1000, true), Verdict::Trusted);
         assert_eq!(verdict(1000, 1000, true), Verdict::Trusted);

@@ -612,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn many_paths_of_one_directory_share_what_watches_them() {
+    fn many_paths_of_one_directory_share_one_watch() {
         let dir = FreeDir::new("many");
         let uris: Vec<String> = (0..20).map(|number| format!("unix://{}/{number}", dir.0.display())).collect();
         let mut set = open(&uris.iter().map(String::as_str).collect::<Vec<_>>());

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_beyond_the_bound_are_counted_and_the_count_is_told() {
+    fn notes_beyond_the_bound_are_counted_and_the_count_is_logged() {
         const NOTES: usize = 5000;
         let (mut log, reader) = log(Verbosity::Normal);
         let count = fill(&mut log);
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_whose_loss_there_was_no_room_to_tell_are_told_in_total() {
+    fn lost_bytes_are_logged_in_total_if_there_was_no_room_to_log_each_loss() {
         let (mut log, reader) = log(Verbosity::Quiet);
         fill(&mut log);
         for _ in 0..2000 {

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_holds_goes_away_and_a_stranger_s_number_does_nothing() {
+    fn a_pipe_without_writers_is_dropped_and_an_unknown_number_does_nothing() {
         let mut relay = Relay::new(99);
         let (a, mut to_a) = followed(&mut relay, 1);
         to_a.write_all(b"no end").expect("room");

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_before_is_replaced_and_a_symlink_is_not_followed() {
+    fn a_leftover_file_is_replaced_and_a_symlink_is_not_followed() {
         let directory = Directory::new("left");
         let path = directory.0.join("pid");
         fs::write(directory.0.join("precious"), "stays").unwrap();

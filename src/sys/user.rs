@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_line_does_not_stand_for_another_number_and_harms_nobody_else() {
+    fn a_broken_line_never_reads_as_another_number_and_affects_no_other_user() {
         let text = b"app:x::::/app:/bin/sh\nzero:x:4294967296:0::/:\nroot:x:0:0::/root:/bin/sh\nhalf:x:7:::/:\n";
         assert_eq!(by_id(text, 0), Ok(Some(("root".into(), 0))));
         assert_eq!(by_name(text, "root"), Ok(Some((0, 0))));

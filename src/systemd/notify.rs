@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_does_not_read_hears_of_the_start_of_the_last_reload_and_of_the_end() {
+    fn a_slow_manager_still_gets_the_start_the_last_reload_and_the_stop() {
         let mut waiting = Waiting::default();
         transition(&mut waiting, Transition::Ready, 1);
         for number in 2..1000 {

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_seen_to_fail_is_refused_with_its_status() {
+    fn a_program_that_visibly_cannot_run_is_refused_with_its_status() {
         let status =
             |command: &str| check(OsStr::new(command), Some(OsStr::new("/bin:/usr/bin")), HERE).map_err(|error| error.exit_status());
         assert_eq!(status("sh"), Ok(()));

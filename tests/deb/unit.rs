@@ -153,7 +153,7 @@ fn a_program_that_exits_again_and_again_leaves_the_reason_in_the_status() {
 }
 
 #[test]
-fn lines_in_the_journal_have_the_pids_of_those_who_wrote_them() {
+fn lines_in_the_journal_have_the_pids_of_their_writers() {
     for machine in Machine::each() {
         let words = "SOCKETMASTER_LISTEN=none\nSOCKETMASTER_COMMAND=/worker\nSOCKETMASTER_ARGS=say spoken complain written sleep\n";
         machine.configure("speaker", words);

@@ -48,7 +48,7 @@ fn the_image_holds_one_file_and_nothing_else() {
 }
 
 #[test]
-fn its_labels_say_what_it_is_and_nothing_but_the_entry_point_is_set() {
+fn the_labels_describe_the_image_and_only_the_entry_point_is_set() {
     let Some(image) = image_under_test() else { return };
     let inspect = |template: &str| docker(["image", "inspect", "--format", template, &image]);
     let label = |name: &str| inspect(&format!("{{{{index .Config.Labels \"org.opencontainers.image.{name}\"}}}}"));

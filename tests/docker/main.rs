@@ -9,6 +9,6 @@ mod engine;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod image;
-mod life;
+mod lifecycle;
 mod rollover;
 mod terminal;

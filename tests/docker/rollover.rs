@@ -37,7 +37,7 @@ fn load(target: Target) -> Load {
 }
 
 #[test]
-fn docker_kill_hup_under_load_from_inside_fails_nobody() {
+fn docker_kill_hup_under_load_from_inside_fails_no_request() {
     let Some(image) = programs() else { return };
     let mut container = serving(&image, "");
     let load = container.load("tcp://127.0.0.1:8080");
@@ -48,7 +48,7 @@ fn docker_kill_hup_under_load_from_inside_fails_nobody() {
 }
 
 #[test]
-fn docker_kill_hup_under_load_from_outside_fails_nobody() {
+fn docker_kill_hup_under_load_from_outside_fails_no_request() {
     let Some(image) = programs() else { return };
     let mut container = serving(&image, "--publish=127.0.0.1:0:8080");
     let load = load(published(&container)).start();
@@ -79,7 +79,7 @@ fn a_reload_finds_the_new_release_below_a_mounted_directory() {
 }
 
 #[test]
-fn docker_exec_asks_for_a_reload_and_hears_how_it_went() {
+fn docker_exec_requests_a_reload_and_gets_the_result() {
     let Some(image) = programs() else { return };
     let container = image.run("--read-only --cap-drop=ALL --user=65534:65534", "-control=@app -start=20 -- /hello");
     container.wait_current(1);

@@ -195,7 +195,7 @@ fn options_are_offered_with_one_dash() {
 }
 
 #[test]
-fn a_signal_is_offered_as_the_next_word_and_behind_an_equals_sign() {
+fn a_signal_is_offered_as_the_next_word_and_after_an_equals_sign() {
     for line in ["socketmaster -stop-signal TS", "socketmaster -stop-signal=TS", "socketmaster -start=1 -group -stop-signal TS"] {
         assert_offered(line, &["TSTP"]);
     }

@@ -56,7 +56,7 @@ fn make(words: &[String]) -> Option<()> {
 }
 
 #[test]
-fn what_install_puts_there_uninstall_takes_away() {
+fn uninstall_removes_every_file_that_install_creates() {
     let dir = free_dir();
     let built = dir.join("built");
     fs::write(&built, "the binary").expect("a free directory");

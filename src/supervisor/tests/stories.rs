@@ -234,7 +234,7 @@ fn three_reloads_at_once_are_two() {
 }
 
 #[test]
-fn a_worker_that_drains_is_told_once_however_many_reloads_follow() {
+fn a_draining_worker_gets_the_stop_signal_once_however_many_reloads_follow() {
     let mut story = Story::new(policy(Trust::Lived(Duration::ZERO)));
     assert_eq!(story.ask(Request::Reload), [spawn(2, 2), send(1, Signal::TERM)]);
     assert_eq!(story.ask(Request::Reload), [spawn(3, 3), send(2, Signal::TERM)]);
@@ -244,7 +244,7 @@ fn a_worker_that_drains_is_told_once_however_many_reloads_follow() {
 }
 
 #[test]
-fn the_first_stop_is_told_with_the_stop_signal_and_a_second_one_as_it_came() {
+fn the_first_stop_sends_the_stop_signal_and_a_second_one_is_forwarded() {
     let mut story = Story::new(Policy { stop_signal: Signal::QUIT, ..policy(Trust::Lived(START)) });
     assert_eq!(story.ask(STOP), [Action::CloseListeners, send(1, Signal::QUIT)]);
     assert_eq!(story.ask(STOP), [send(1, Signal::TERM)]);
@@ -261,7 +261,7 @@ fn each_generation_is_stopped_by_its_own_rules() {
 }
 
 #[test]
-fn another_stop_signal_than_they_were_told_reaches_those_that_drain_too() {
+fn a_different_stop_signal_also_reaches_workers_that_drain_already() {
     let mut story = Story::new(policy(Trust::Lived(Duration::ZERO)));
     story.ask(Request::Reload);
     assert_eq!(story.ask(QUIT), [Action::CloseListeners, send(1, Signal::QUIT), send(2, Signal::QUIT)]);
@@ -290,7 +290,7 @@ fn when_the_current_generation_is_gone_a_candidate_that_does_not_run_yet_takes_o
 }
 
 #[test]
-fn when_nobody_is_left_and_the_candidate_cannot_start_the_master_exits() {
+fn when_no_worker_is_left_and_the_candidate_cannot_start_the_master_exits() {
     let mut story = Story::new(policy(Trust::Lived(START)));
     story.runs = Runs::Later;
     story.ask(Request::Reload);
@@ -351,7 +351,7 @@ fn a_signal_waits_for_a_worker_that_does_not_run_yet() {
 }
 
 #[test]
-fn a_worker_that_does_not_run_yet_is_killed_by_a_stop_and_ends_as_if_it_had_heard_it() {
+fn a_stop_kills_a_worker_that_does_not_run_yet_and_reports_it_as_stopped() {
     let mut story = Story::new(policy(Trust::Lived(START)));
     story.runs = Runs::Later;
     assert_eq!(story.ask(Request::Reload), [spawn(2, 2)]);
@@ -433,7 +433,7 @@ fn a_worker_that_cannot_be_killed_does_not_hold_up_the_exit() {
 }
 
 #[test]
-fn a_suspended_worker_that_is_told_to_stop_is_continued_and_no_other_is() {
+fn only_a_suspended_worker_that_is_being_stopped_is_continued() {
     let mut story = Story::new(policy(Trust::Lived(Duration::ZERO)));
     let suspended = |id| Event::Suspended { id: WorkerId(id), signal: Signal::STOP, terminal_is_ours: false };
     assert_eq!(story.tell(suspended(1)), []);
@@ -521,7 +521,7 @@ fn a_suspend_from_the_terminal_suspends_all_and_the_master() {
 }
 
 #[test]
-fn the_terminal_follows_the_generation_that_serves_and_then_whoever_is_left() {
+fn the_terminal_follows_the_current_generation_and_then_any_remaining_one() {
     let mut story = Story::on(Terminal::Leader, policy(Trust::Lived(START)));
     story.ask(Request::Reload);
     assert_eq!(story.after(START), [front(2), send(1, Signal::TERM)]);

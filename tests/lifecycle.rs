@@ -41,7 +41,7 @@ fn reload(master: &Master, generation: u32) {
 }
 
 #[test]
-fn with_no_wait_the_old_one_is_told_as_soon_as_the_new_one_runs() {
+fn without_a_wait_the_old_generation_is_stopped_as_soon_as_the_new_one_runs() {
     let planned = Planned::new("signals");
     let master = planned.start(Setup::new().arg("-start=0"));
     master.wait_output("ready", SOON);
@@ -50,7 +50,7 @@ fn with_no_wait_the_old_one_is_told_as_soon_as_the_new_one_runs() {
 }
 
 #[test]
-fn while_a_candidate_warms_up_the_current_one_hears_nothing() {
+fn while_a_candidate_warms_up_the_current_generation_gets_no_signal() {
     let planned = Planned::new("signals");
     let master = planned.start(Setup::new().arg("-start=600000"));
     master.wait_output("ready", SOON);
@@ -76,7 +76,7 @@ fn when_the_current_one_dies_the_candidate_takes_over_at_once() {
 }
 
 #[test]
-fn the_stop_signal_is_what_the_old_one_hears_and_nothing_else() {
+fn the_old_generation_gets_the_stop_signal_and_nothing_else() {
     let planned = Planned::new("signals --until QUIT");
     let mut master = planned.start(Setup::new().arg("-start=0").arg("-stop-signal=QUIT"));
     master.wait_output("ready", SOON);
@@ -160,7 +160,7 @@ fn when_only_retiring_workers_are_left_clients_wait_and_a_reload_makes_it_serve_
 }
 
 #[test]
-fn without_that_reload_it_ends_when_the_last_retiring_worker_has_with_the_status_of_the_current_one() {
+fn without_that_reload_the_master_exits_after_the_last_retiring_worker_with_the_status_of_the_current_one() {
     let directory = free_dir();
     let (mut master, _, uri) = crashed_while_an_older_one_drains(&directory);
     send(master.started_pid(1), Signal::SIGTERM);
