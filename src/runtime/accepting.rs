@@ -34,8 +34,8 @@ impl Running {
         children.filter(|child| !self.workers.knows(child.pid) && groups.iter().any(|group| group.as_raw() == child.group)).collect()
     }
 
-    /// The first process of a worker is gone. What it has started may accept still: clients of the old version get answers
-    /// from it, and nobody tells it to stop.
+    /// Logs the processes that the first process of a worker has left behind and that still accept. Clients would get answers
+    /// of the old version from them, and no stop signal reaches them.
     pub(super) fn report_accepting(&mut self, generation: GenerationNumber, leader: Pid) {
         if self.listeners.is_empty() || !wait::has_children() {
             return;

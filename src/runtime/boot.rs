@@ -1,5 +1,5 @@
-//! From the configuration to a running master: everything that may fail, in an order in which nothing has been opened when
-//! a name is wrong.
+//! Starts the master from its configuration. Everything that may fail is here, and all names are looked up before anything
+//! is opened.
 
 use std::ffi::OsStr;
 use std::rc::Rc;
@@ -35,14 +35,14 @@ use crate::types::socket_name::SocketName;
 use crate::worker::launch::StartDirectory;
 use crate::worker::program::{self, Place};
 
-/// Lines above this are cut: in a pipe, and in a datagram to syslog.
+/// The longest lines of output, to a pipe and in a datagram to syslog. Longer ones are cut.
 const LONGEST_LINE: usize = 1024 * 1024;
 const LONGEST_SYSLOG_LINE: usize = 8 * 1024;
 
-/// What is to be logged as soon as there is a log.
+/// Log lines that wait until there is a log.
 type Notes = Vec<String>;
 
-/// Starts the master. What it returns runs and does not fail any more.
+/// Starts the master. Nothing can fail after this has returned.
 pub(super) fn boot(
     invocation: Invocation,
     config: Config,
@@ -141,7 +141,7 @@ fn check_program(command: &OsStr, prepared: &Prepared) -> Result<(), Error> {
     program::check(command, path_in(&environment), here)
 }
 
-/// Opens what is not kept open already, by a parent, a socket unit, or the service manager's store.
+/// Opens the listeners that no parent, socket unit or descriptor store keeps open already.
 fn open_listeners(
     invocation: &Invocation,
     resolved: Vec<Resolved>,
@@ -155,7 +155,7 @@ fn open_listeners(
         notes.push(format!("cannot remove old listeners from the descriptor store: {}", reason(&error)));
     }
     let mut listeners = ListenerSet::boot(resolved, &stored, offered)?;
-    // From here on what is opened stays open: all that was inherited has been closed.
+    // All other inherited descriptors are closed now, so descriptors opened from here on stay open.
     let manager = ServiceManager::find(environment)
         .and_then(|found| found.map_err(|error| notes.push(format!("cannot reach the service manager: {}", reason(&error)))).ok());
     if let Some(manager) = &manager {
@@ -169,7 +169,7 @@ fn open_listeners(
     Ok((listeners, manager))
 }
 
-/// Says so where workers will not hear the signal that tells them to stop.
+/// A warning if workers inherit the stop signal blocked or ignored.
 fn deaf_to(stop_signal: Signal, inherited: &InheritedSignals) -> Option<String> {
     let how = match (inherited.blocks(stop_signal), signal::is_ignored(stop_signal)) {
         (true, _) => "blocked",

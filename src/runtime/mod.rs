@@ -1,4 +1,4 @@
-//! The master as it runs: one thread, one loop, one place that waits.
+//! The running master: one thread, one loop, one call that waits.
 //!
 //! `boot` does everything that may fail and makes a `Running`. None of its methods returns an error: from then on a
 //! failure is an event or a log line. `sources` waits, `perform` does what the supervisor wants done, `reload` reads the
@@ -43,15 +43,15 @@ use crate::worker::launch::{LaunchSpec, StartDirectory};
 use pid_file::PidFile;
 use workers::Workers;
 
-/// After so many signals in a row it is looked whether something is due.
+/// After so many signals in a row the loop handles due timers.
 const MOST_IN_A_ROW: u32 = 64;
-/// How long a log that nobody reads may hold up the end, counted anew whenever it takes something.
+/// How long the exit waits for a log that is not read. Each write starts the time anew.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long it may do so altogether: a reader that takes a little now and then is not waited for longer.
+/// How long the exit waits for the log altogether, if a reader takes a little now and then.
 const ALL_LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Runs the program until its end; the status to exit with. `invocation` is what `config` was loaded from, and what a
-/// reload loads again.
+/// Runs the program until the master exits, and returns the exit status. `config` was loaded from `invocation`, and a reload
+/// loads it from there again.
 pub fn run(invocation: Invocation, config: Config, signals: InheritedSignals) -> Result<u8, Error> {
     let (running, first) = boot::boot(invocation, config, signals)?;
     Ok(running.live(first))
@@ -66,15 +66,15 @@ struct Running {
     supervisor: Supervisor,
     workers: Workers,
     listeners: ListenerSet,
-    /// What signals mean; that of the generation that serves.
+    /// The signal rules of the current generation.
     rules: SignalTable,
-    /// What they will mean when the reload under way has succeeded.
+    /// The signal rules of the candidate, which apply when the reload succeeds.
     next_rules: Option<SignalTable>,
     signals: SignalFd,
     log: Log,
     relay: Option<Relay>,
     terminal: Terminal,
-    /// A worker's process group has been made the foreground group of a shell's terminal.
+    /// Whether a worker's process group is the foreground group of a shell's terminal.
     terminal_given: bool,
     service_manager: Option<ServiceManager>,
     control: Option<Server>,
@@ -94,10 +94,10 @@ struct LastReload {
     text: String,
 }
 
-/// There is nothing left to wait for.
+/// The exit: no worker is left to wait for.
 struct End {
     status: u8,
-    /// They wait for the end.
+    /// The callers that wait for the exit.
     callers: Vec<CallerId>,
 }
 
@@ -119,7 +119,7 @@ impl Running {
             let received = match self.next_call() {
                 Some(call) => {
                     self.handle_request(call);
-                    // However many requests come, signals are taken in between.
+                    // Take a signal after each request, however many requests come.
                     if self.end.is_none() { self.signals.next() } else { None }
                 }
                 None => self.wait(),
@@ -127,7 +127,7 @@ impl Running {
             match received {
                 Some(received) => {
                     if received.signal != Signal::CHLD {
-                        // Whatever has become of a child comes before a signal that was sent after it.
+                        // Handle the state changes of children first: they precede the signal.
                         self.reap();
                     }
                     self.signal_came(received);
@@ -135,7 +135,7 @@ impl Running {
                 }
                 None => signals_in_a_row = 0,
             }
-            // Time comes last, but a flood of signals must not make it stand still.
+            // Handle timers last, but do not let a flood of signals keep them from being handled.
             if signals_in_a_row == 0 || signals_in_a_row >= MOST_IN_A_ROW {
                 signals_in_a_row = 0;
                 self.time_passes();
@@ -143,8 +143,8 @@ impl Running {
         }
     }
 
-    /// Takes every change of a child that there is. One at a time: as soon as a pid is reaped the kernel may give it to
-    /// another process, so all that follows from one death is done before the next.
+    /// Handles all state changes of children, one at a time. The kernel may reuse a pid as soon as it is reaped, so every
+    /// consequence of one exit is handled before the next child is reaped.
     fn reap(&mut self) {
         while self.end.is_none()
             && let Some(change) = wait::next_change()
@@ -153,7 +153,8 @@ impl Running {
         }
     }
 
-    /// Writes what can be written, so that whoever waits for an answer finds in log and status what it is about.
+    /// Writes the log, the status and the answers as far as possible. The log comes first, so that it already describes an event
+    /// when a caller gets the answer about it.
     fn flush(&mut self) {
         if let Some(notice) = reserve::notice() {
             self.log.note(Level::Error, notice);
@@ -176,7 +177,7 @@ impl Running {
     fn child_changed(&mut self, change: ChildChange) {
         let (ChildChange::Exited(pid, _) | ChildChange::Suspended(pid, _) | ChildChange::Continued(pid)) = change;
         if let Some(id) = self.workers.id(pid) {
-            // Whether its program was executed comes first, if it is known by now.
+            // Find out first whether its program was executed.
             self.start_progressed(id);
         }
         let id = self.workers.id(pid);
@@ -192,7 +193,7 @@ impl Running {
                 }
                 let group_left = signal::group_exists(pid);
                 self.tell(Event::Exited { id, status, group_left });
-                // Only with -group somebody waits for the rest of a group.
+                // Only with -group the master waits for the rest of a group.
                 if !self.is_leaderless(id) {
                     self.workers.remove(id);
                 }
@@ -218,10 +219,10 @@ impl Running {
         let Received { signal, by_kernel, by_itself } = received;
         let hangup = signal == Signal::HUP && by_kernel;
         let request = match self.rules.action(signal) {
-            // nohup(1): the terminal may go.
+            // Under nohup(1) a closed terminal is ignored.
             _ if hangup && signal::is_ignored(Signal::HUP) => return,
             SignalAction::Reap | SignalAction::Ignore => return,
-            // The SIGPIPE of the master's own write, say.
+            // The master caused the signal itself, such as SIGPIPE by a write.
             SignalAction::Forward(_) | SignalAction::JobControl if by_itself => return,
             SignalAction::Request(Request::Reload) if hangup => Request::Stop { with: None, again: None },
             SignalAction::Request(request) => request,
@@ -240,7 +241,7 @@ impl Running {
         self.control.as_mut().and_then(Server::next_call)
     }
 
-    /// Does what was asked for at the control socket.
+    /// Handles a request at the control socket.
     fn handle_request(&mut self, call: Call) {
         let Call { caller, peer, verb } = call;
         let (request, what) = match verb {
@@ -306,7 +307,8 @@ impl Running {
 
     // ---- the end
 
-    /// Writes what is left, unless nobody reads it, and removes what was made before whoever waits for the end hears of it.
+    /// Ends the master: writes the rest of the log unless it is not read, removes sockets and files, and then answers the callers
+    /// that wait for the exit.
     fn finish(mut self, end: End) -> u8 {
         if let Some(relay) = &mut self.relay {
             relay.drain_all(&mut self.log);
@@ -324,7 +326,7 @@ impl Running {
         }
         self.flush();
         if self.terminal_given {
-            // A script that started the master goes on in the foreground.
+            // Give the terminal back to the script that started the master.
             tty::take_back();
         }
         let Running { listeners, control, pid_file, streams, .. } = self;
@@ -337,7 +339,7 @@ impl Running {
     }
 }
 
-/// What the first generation is started from and judged by.
+/// The settings of the first generation.
 struct FirstGeneration {
     spec: Rc<LaunchSpec>,
     policy: Policy,

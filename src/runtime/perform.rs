@@ -1,4 +1,4 @@
-//! What the supervisor wants done is done here, and what follows from it is told.
+//! Carries out the actions of the supervisor, and returns the events that follow from them.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -17,11 +17,11 @@ use crate::types::settings::Terminal;
 use crate::types::signal::Signal;
 use crate::worker::launch::{Launched, Progress, Start};
 
-/// So many leftover processes are named; more only fill the log.
+/// How many leftover processes a log line names.
 const MOST_NAMED: usize = 10;
 
 impl Running {
-    /// Tells the supervisor, and does what it wants done, and what follows from that.
+    /// Passes an event to the supervisor, carries out its actions, and does the same with the events that follow.
     pub(super) fn tell(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
@@ -114,7 +114,7 @@ impl Running {
         }
     }
 
-    /// It may be known whether this worker's program could be executed.
+    /// Handles the report about the execution of this worker's program, if it is there.
     pub(super) fn start_progressed(&mut self, id: WorkerId) {
         let (Some(progress), Some(pid)) = (self.workers.progress(id), self.workers.pid(id)) else { return };
         match progress {
@@ -142,28 +142,29 @@ impl Running {
         }
     }
 
-    /// By its pid and by its group: it may have joined another. Its pid may be a stranger's once it has been reaped.
+    /// Sends SIGKILL to the worker's pid and to its group, since it may have joined another group. A reaped pid is not used: it
+    /// may belong to another process.
     fn kill(&mut self, id: WorkerId) -> Event {
         let Some(pid) = self.workers.pid(id) else { return Event::Killed { id } };
         let leaderless = self.is_leaderless(id);
         let to_group = signal::send_to_group(pid, Signal::KILL);
-        // Its own process decides, as long as there is one. After that the rest of its group does.
+        // The result for its own process counts, if it has one; otherwise that for the rest of its group.
         let sent = if leaderless { to_group } else { signal::send(pid, Signal::KILL) };
         match sent {
             Ok(()) => Event::Killed { id },
             Err(error) if signal::is_gone(&error) && leaderless => self.group_is_gone(id),
-            // It is gone: its death is reported next.
+            // The process is gone. Its exit is reported next.
             Err(error) if signal::is_gone(&error) => Event::Killed { id },
             Err(error) => Event::KillFailed { id, cause: OneLine::from(cause(&error)) },
         }
     }
 
-    /// Whether its process has been reaped, and others of its group were left.
+    /// Whether its process has been reaped while other processes of its group were left.
     pub(super) fn is_leaderless(&self, id: WorkerId) -> bool {
         self.supervisor.leaderless().any(|(known, _)| known == id)
     }
 
-    /// Nobody of its group is left, and so the worker is gone.
+    /// Removes a worker whose process group is empty.
     pub(super) fn group_is_gone(&mut self, id: WorkerId) -> Event {
         self.workers.remove(id);
         Event::GroupGone { id }
@@ -183,12 +184,12 @@ impl Running {
             tty::give_to(pid);
             self.terminal_given |= self.terminal == Terminal::Job;
         }
-        // As a shell's fg does it: whoever wanted to read the terminal before it was its own has been suspended.
+        // Continue the group, as a shell's fg does: a process that read from the terminal too early was suspended.
         self.signal_worker(id, Signal::CONT, true)
     }
 
-    /// Where there is no shell that would continue the job, it goes on at once, if it has the terminal. In the background
-    /// a worker that wants the terminal stays suspended: it would only want it again.
+    /// Continues the job at once if there is no shell to do so, provided that it has the terminal. A worker in the background
+    /// that was suspended because it used the terminal stays suspended: it would only be suspended again.
     fn suspend(&mut self) -> Option<Event> {
         self.log.flush();
         if self.terminal == Terminal::Job && !tty::is_ours() {
@@ -224,14 +225,14 @@ impl Running {
             }
         }
         self.tell_manager(|manager, line| match turn {
-            // systemd knows no reload that has failed: it is over, and the status says how.
+            // systemd has no message for a failed reload. READY=1 ends the reload, and the status holds the reason.
             Lifecycle::Serving | Lifecycle::ReloadEnded { .. } => manager.ready(line),
             Lifecycle::ReloadBegun { .. } => manager.reloading(clock::now(), line),
             Lifecycle::Stopping => manager.stopping(line),
         });
     }
 
-    /// Tells the service manager, if there is one, with a line about how things are.
+    /// Notifies the service manager, if there is one, with a line about the state of the master.
     fn tell_manager(&mut self, tell: impl FnOnce(&mut ServiceManager, String)) {
         if self.service_manager.is_some() {
             let line = self.snapshot().line();
@@ -262,7 +263,7 @@ impl Running {
     }
 }
 
-/// What a message says about the end of a program, without the number of its generation.
+/// The text of a message about the exit of a program, without the number of its generation.
 fn exit_of_program(message: &Message) -> Option<String> {
     match message {
         Message::Exited { pid, status, lived, .. } => {

@@ -13,7 +13,7 @@ use crate::sys::errno::reason;
 use crate::sys::file;
 use crate::types::one_line::OneLine;
 
-/// Everybody may read it, whatever the umask says.
+/// The file is readable for all users, whatever the umask is.
 const MODE: u32 = 0o644;
 
 /// The file, until it is removed by the drop of this.
@@ -22,8 +22,8 @@ pub struct PidFile {
     path: PathBuf,
 }
 
-/// Looks whether the file can be written later: its directory must take a new file, and nothing but a file may be in its
-/// place. The path that comes back is absolute, since the master leaves the directory that it was started in.
+/// Checks that the file can be written later: its directory must accept a new file, and only a regular file may be in its
+/// place. Returns an absolute path, since the master leaves the directory that it was started in.
 pub fn check(path: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(path).map_err(|error| cannot(path, &error))?;
     if fs::symlink_metadata(&absolute).is_ok_and(|found| found.is_dir()) {
@@ -35,7 +35,7 @@ pub fn check(path: &Path) -> Result<PathBuf, Error> {
 }
 
 impl PidFile {
-    /// Writes this process's pid. `path` is what [`check`] has given.
+    /// Writes this process's pid to the path that [`check`] has returned.
     pub fn write(path: &Path) -> Result<PidFile, Error> {
         let (temporary, mut file) = create_beside(path).map_err(|error| cannot(path, &error))?;
         let written = file
@@ -45,7 +45,7 @@ impl PidFile {
         match written {
             Ok(()) => Ok(PidFile { path: path.to_owned() }),
             Err(error) => {
-                // Nothing more can be done where not even this is possible; the cause is told.
+                // If even the removal fails nothing more can be done. The error holds the cause.
                 let _ = fs::remove_file(&temporary);
                 Err(cannot(path, &error))
             }
@@ -58,7 +58,7 @@ impl PidFile {
             return Ok(false);
         }
         let mut text = String::new();
-        // No pid is as long: a file of another kind is not read to its end.
+        // No pid is as long, so there is no need to read the rest of another file.
         file.take(32).read_to_string(&mut text)?;
         Ok(text.trim_end().parse() == Ok(std::process::id()))
     }
@@ -67,7 +67,7 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         if self.holds_own_pid().unwrap_or(false) {
-            // The master ends: a file that cannot be removed is the administrator's, and holds a pid that is gone.
+            // The master is exiting. A file that cannot be removed is left with a pid that no longer exists.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! What a generation is started from: made at the start, and made again from the same invocation at each reload.
+//! Prepares the settings of a generation from the invocation, at the start and again at each reload.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::worker::environment::{EnvironmentRecipe, ManagerVariables};
 use crate::worker::identity::Identity;
 use crate::worker::launch::{Directory, LaunchSpec, StartDirectory};
 
-/// What workers are started from by a configuration, with every name looked up and nothing opened yet.
+/// The settings of workers, with every name looked up and nothing opened yet.
 pub(super) struct Prepared {
     pub command: OsString,
     args: Vec<OsString>,
@@ -32,7 +32,7 @@ pub(super) struct Prepared {
     pub environment: EnvironmentRecipe,
 }
 
-/// Looks up what workers need. `controlled`: there is a control socket, by which a reload may be asked for.
+/// Looks up the names in the settings of workers. `controlled`: a reload may be requested at a control socket.
 pub(super) fn prepare(invocation: &Invocation, reloadable: Reloadable, controlled: bool) -> Result<Prepared, Error> {
     let identity = reloadable.user.as_ref().map(Identity::look_up).transpose()?;
     let manager = match is_plain_init(&reloadable, controlled) {
@@ -56,14 +56,14 @@ impl Prepared {
     }
 }
 
-/// Whether the master is a plain init, which is transparent: what a service manager says is meant for the program, and the
-/// master itself says nothing upward.
+/// Whether the master is a plain init, which is transparent: the variables of a service manager are meant for the program,
+/// and the master itself sends the manager nothing.
 pub(super) fn is_plain_init(reloadable: &Reloadable, controlled: bool) -> bool {
     let reloads = || Signal::all().any(|signal| reloadable.signals.action(signal) == SignalAction::Request(Request::Reload));
     reloadable.listen.is_empty() && !controlled && !reloads()
 }
 
-/// Refuses a template that names a listener which the service manager was to offer and does not.
+/// Fails if a template names a listener that the service manager has not passed.
 pub(super) fn check_templates(reloadable: &Reloadable, listen: &[Endpoint]) -> Result<(), Error> {
     let missing = reloadable.env.iter().find_map(|(key, template)| Some((key, template.missing_name(listen)?)));
     missing.map_or(Ok(()), |(key, name)| {
@@ -108,7 +108,7 @@ impl Running {
         }
     }
 
-    /// The rules of a generation hold for the master once it serves.
+    /// Ends a reload. If it succeeded, the signal rules of the new generation now apply to the master.
     pub(super) fn reload_ended(&mut self, generation: GenerationNumber, succeeded: bool) {
         match self.next_rules.take() {
             Some(rules) if succeeded => self.rules = rules,

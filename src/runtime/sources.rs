@@ -1,4 +1,4 @@
-//! What the loop waits for: each source by its token, so that a new one changes nothing for the others.
+//! The sources of events that the loop waits for. Each has a token, so that a new source does not affect the others.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -22,25 +22,25 @@ pub enum Token {
     Log,
     /// The service manager takes more.
     ServiceManager,
-    /// A caller, or somebody who wants to become one.
+    /// A connection at the control socket, or a new one.
     Control(ControlToken),
     /// A worker has written something.
     Output(OutputId),
-    /// It is known whether a worker's program could be executed.
+    /// A report on the execution of a worker's program.
     Report(WorkerId),
     /// A unix path may have disappeared.
     Paths,
 }
 
 impl Running {
-    /// Waits until a source is ready or something is due, and takes what has come. A signal is given back: it comes after
-    /// all that has happened before it.
+    /// Waits until a source is ready or a timer is due, and handles the ready sources. Returns a signal, because the caller
+    /// first handles everything that happened before it.
     pub(super) fn wait(&mut self) -> Option<Received> {
         let now = clock::now();
         let deadlines = [self.supervisor.deadline(), self.control.as_ref().and_then(Server::retry_at)];
         let within = deadlines.into_iter().flatten().min().map(|deadline| deadline.since(now));
         let ready = match self.sources() {
-            // Half the system calls where nothing but signals is waited for.
+            // With no other source, waiting for signals alone halves the number of system calls.
             sources if sources.is_empty() => return self.signals.wait(within),
             sources => ready(sources, self.signals.as_fd(), within),
         };
@@ -70,7 +70,7 @@ impl Running {
         received
     }
 
-    /// Everything to wait for but signals.
+    /// All sources to wait for, except signals.
     fn sources(&self) -> Vec<(Token, BorrowedFd<'_>, Interest)> {
         let log = self.log.blocked_on().map(|fd| (Token::Log, fd, Interest::Writable));
         let manager =
@@ -84,7 +84,8 @@ impl Running {
         log.into_iter().chain(manager).chain(paths).chain(starting).chain(control).chain(output).collect()
     }
 
-    /// Time comes last: who died in time was not trusted, and a stop overtakes a trust.
+    /// Handles the timers that are due, after everything else: a worker that exits just before the deadline is not trusted, and a
+    /// stop precedes a promotion.
     pub(super) fn time_passes(&mut self) {
         let now = clock::now();
         if let Some(control) = &mut self.control

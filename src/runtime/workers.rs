@@ -1,4 +1,4 @@
-//! The processes behind the supervisor's workers, and what each generation is started from.
+//! The processes of the supervisor's workers, and the settings of each generation.
 
 use std::rc::Rc;
 
@@ -10,21 +10,21 @@ use crate::worker::launch::{LaunchSpec, Launched, Progress};
 pub struct Process {
     pub id: WorkerId,
     pub pid: Pid,
-    /// Until it is known whether its program could be executed.
+    /// The report on the execution of its program, until it has been read.
     starting: Option<Launched>,
 }
 
-/// All of them.
+/// All workers and the settings of their generations.
 #[derive(Debug, Default)]
 pub struct Workers {
     specs: Vec<(GenerationNumber, Rc<LaunchSpec>)>,
     processes: Vec<Process>,
-    /// Children that could not execute the program. They exit, or are held up, and are no worker's.
+    /// Children that could not execute the program and have not been reaped. They belong to no worker.
     failed: Vec<Pid>,
 }
 
 impl Workers {
-    /// What workers of this generation are started from.
+    /// The settings of this generation.
     pub fn lay_down(&mut self, generation: GenerationNumber, spec: Rc<LaunchSpec>) {
         self.specs.push((generation, spec));
     }
@@ -33,7 +33,7 @@ impl Workers {
         self.specs.iter().find(|(known, _)| *known == generation).map(|(_, spec)| spec.clone())
     }
 
-    /// No worker of this generation is left, nor is one started.
+    /// Drops the settings of this generation: it has no worker, and none will start.
     pub fn forget(&mut self, generation: GenerationNumber) {
         self.specs.retain(|(known, _)| *known != generation);
     }
@@ -46,13 +46,13 @@ impl Workers {
         self.processes.retain(|process| process.id != id);
     }
 
-    /// The program of this worker cannot be executed: its process is on its way out, and nobody waits for it.
+    /// Removes a worker whose program could not be executed. Its process exits, and is reaped as no worker's.
     pub fn give_up(&mut self, id: WorkerId) {
         self.failed.extend(self.pid(id));
         self.remove(id);
     }
 
-    /// This process has been reaped.
+    /// Forgets a process that has been reaped.
     pub fn reaped(&mut self, pid: Pid) {
         self.failed.retain(|known| *known != pid);
     }
@@ -75,12 +75,12 @@ impl Workers {
         self.processes.iter().any(|process| process.pid == group)
     }
 
-    /// Those of which it is not known yet whether their program could be executed.
+    /// The workers without a report on the execution of their program.
     pub fn starting(&self) -> impl Iterator<Item = (WorkerId, &Launched)> {
         self.processes.iter().filter_map(|process| Some((process.id, process.starting.as_ref()?)))
     }
 
-    /// How the start of this worker goes on, and forgets about it once that is known.
+    /// The progress of the start of this worker. Forgets the report once the result is known.
     pub fn progress(&mut self, id: WorkerId) -> Option<Progress> {
         let process = self.processes.iter_mut().find(|process| process.id == id)?;
         let progress = process.starting.as_ref()?.progress();

@@ -1,4 +1,4 @@
-//! What the core is told, and what it wants done.
+//! The events that the core handles, and the actions that it returns.
 
 use std::fmt;
 use std::rc::Rc;
@@ -12,10 +12,10 @@ use crate::types::request::{CallerId, Request};
 use crate::types::settings::Policy;
 use crate::types::signal::Signal;
 
-/// Something has happened.
+/// An event: something has happened.
 ///
 /// For each [`Action::Spawn`] comes `SpawnFailed`, or `Spawned` and later one `Exited`. [`Action::Load`] is answered by `Loaded`
-/// or `LoadFailed`, [`Action::Kill`] by `Killed` or `KillFailed`, and [`Action::Look`] by `Looked`, before anything else is told.
+/// or `LoadFailed`, [`Action::Kill`] by `Killed` or `KillFailed`, and [`Action::Look`] by `Looked`, before any other event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The listeners are open: start the first generation by these rules, with these listeners.
@@ -26,34 +26,34 @@ pub enum Event {
     LoadFailed { cause: OneLine },
     /// The worker runs: its execve(2) has succeeded.
     Spawned { id: WorkerId, pid: Pid },
-    /// The worker does not run, and there is nothing of it to reap.
+    /// The worker does not run, and has no process to reap.
     SpawnFailed { id: WorkerId, error: SpawnError },
-    /// The worker says that it serves.
+    /// The worker has reported that it serves.
     Ready { id: WorkerId },
     /// The processes of a generation were looked at: the listeners on which one of them accepts; `hidden` says why some of
     /// its processes could not be looked at.
     Looked { generation: GenerationNumber, accepts: Vec<ListenerId>, hidden: Option<OneLine> },
     /// The worker's process has been reaped. `group_left`: other processes of its group are left.
     Exited { id: WorkerId, status: ExitStatus, group_left: bool },
-    /// The last process of the worker's group is gone; told after `Exited` with `group_left`.
+    /// The last process of the worker's group is gone. Follows an `Exited` with `group_left`.
     GroupGone { id: WorkerId },
     /// A signal has suspended the worker. `terminal_is_ours`: the foreground process group is the master's own.
     Suspended { id: WorkerId, signal: Signal, terminal_is_ours: bool },
-    /// The worker goes on.
+    /// The worker was continued.
     Continued { id: WorkerId },
     /// SIGKILL was sent to the worker.
     Killed { id: WorkerId },
-    /// SIGKILL cannot reach the worker.
+    /// SIGKILL could not be sent to the worker.
     KillFailed { id: WorkerId, cause: OneLine },
-    /// Somebody asks for something: a signal, or a caller, who wants an answer.
+    /// A signal or a caller requests something. Only a caller gets an answer.
     Requested { request: Request, caller: Option<CallerId> },
-    /// A caller whose request has no answer yet has gone away.
+    /// A caller has disconnected before its request was answered.
     CallerLeft { caller: CallerId },
-    /// Nothing but the passing of time: what is due is done.
+    /// Time has passed. The core handles every timer that is due.
     Tick,
 }
 
-/// Something is to be done.
+/// An action: the runtime must do something.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
     /// Read the configuration again, for this generation.
@@ -76,33 +76,33 @@ pub enum Action {
     SuspendMaster,
     /// Close the master's copies of the listeners.
     CloseListeners,
-    /// No process of this generation is left: what was kept to start it can go.
+    /// Drop the settings of this generation: none of its processes is left.
     Forget { generation: GenerationNumber },
     /// Answer a request.
     Answer { caller: CallerId, reply: Reply },
     /// Log a message.
     Log(Message),
-    /// Tell the service manager.
+    /// Notify the service manager.
     Announce(Lifecycle),
-    /// Log which processes are left that the program has started. `quick`: the last worker has exited with 0 at once, as a
+    /// Log which processes the program has left running. `quick`: the last worker exited with 0 right after its start, as a
     /// program does that goes to the background.
     ReportLeftovers { quick: bool },
-    /// Nothing is left to wait for: remove what was made, answer these callers, and exit.
+    /// Remove sockets and files, answer these callers, and exit. No process is left to wait for.
     Exit { status: u8, callers: Vec<CallerId> },
 }
 
-/// What an [`Action::Spawn`] starts.
+/// The program that an [`Action::Spawn`] starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Program {
     /// The command of this generation; `slot` counts its workers from 0.
     Worker { generation: GenerationNumber, slot: usize },
 }
 
-/// A step of the life cycle. `Serving` comes first and once, `Stopping` last and once; between them each reload begins, and
-/// ends before the next one begins. A reload that `Stopping` overtakes has no end of its own.
+/// A step of the life cycle. `Serving` comes first and once, `Stopping` last and once. Between them reloads begin and end, one
+/// after another. A reload that `Stopping` interrupts has no `ReloadEnded`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Lifecycle {
-    /// The first generation is current, and has accepted or lived long enough to be believed.
+    /// The first generation is current and either accepts connections or has run long enough to count as started.
     Serving,
     ReloadBegun {
         generation: GenerationNumber,
@@ -111,16 +111,16 @@ pub enum Lifecycle {
         generation: GenerationNumber,
         outcome: Result<Reloaded, FailedReload>,
     },
-    /// Nothing will be started any more.
+    /// The master starts nothing more.
     Stopping,
 }
 
-/// What a caller is told.
+/// The answer to a caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reply {
     Reloaded(Reloaded),
     ReloadFailed(FailedReload),
-    /// The master stops: no reload begins or ends any more.
+    /// The master is shutting down: no reload begins or ends any more.
     Stopping,
 }
 
@@ -140,7 +140,7 @@ pub struct Reloaded {
 pub struct FailedReload {
     pub generation: GenerationNumber,
     pub why: Why,
-    /// The generation that goes on serving, if one does.
+    /// The generation that keeps serving, if there is one.
     pub stays: Option<GenerationNumber>,
 }
 
@@ -149,7 +149,7 @@ pub struct FailedReload {
 pub enum Why {
     NotLoaded(OneLine),
     NotStarted(SpawnError),
-    /// Its execve(2) has not returned in time.
+    /// Its program was not executed in time.
     NotExecuted,
     Exited {
         pid: Option<Pid>,

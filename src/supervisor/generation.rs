@@ -1,4 +1,4 @@
-//! A generation and its workers: what belongs to it, and what is known of it.
+//! A generation and its workers.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use crate::types::settings::Policy;
 use crate::types::signal::Signal;
 use crate::types::time::Instant;
 
-/// More than are sent in the time that an exec takes, and little enough to keep.
+/// The most signals to keep for a worker that does not run yet. An execve(2) is over before so many are sent.
 const MOST_HELD: usize = 1024;
 
 /// All workers of one start or reload, and the rules by which they are judged and stopped.
@@ -19,46 +19,46 @@ pub struct Generation {
     pub policy: Policy,
     /// The listeners that its workers have.
     pub listeners: Rc<[ListenerLabel]>,
-    /// The listeners on which one of its processes has been seen to accept, in ascending order.
+    /// The listeners on which one of its processes is known to accept, in ascending order.
     pub(super) accepts: Vec<ListenerId>,
     /// Some of its processes could not be looked at.
     pub(super) hidden: bool,
     /// How often it has been looked at in a row.
     pub(super) looks: u32,
-    /// Those that live, in the order of their slots.
+    /// The workers that are not gone, in the order of their slots.
     pub workers: Vec<Worker>,
 }
 
-/// What a generation is to its clients.
+/// The role of a generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
-    /// Started, and not trusted yet.
+    /// It has started, but is not ready yet.
     Candidate,
     /// It serves.
     Current,
-    /// It has been told to stop.
+    /// It is being stopped.
     Retiring,
 }
 
-/// One process that was started from the command, from the moment it is asked for until it is gone.
+/// One process of the command, from the request to start it until it is gone.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Worker {
     pub id: WorkerId,
     pub state: WorkerState,
-    /// When it was asked for; from [`WorkerState::Running`] on, when it ran.
+    /// The time of the request to start it; from [`WorkerState::Running`] on, the time of its execve(2).
     pub started: Instant,
-    /// It has said that it serves.
+    /// Whether it has reported that it serves.
     pub ready: bool,
-    /// A signal has suspended it, and nothing has continued it since.
+    /// Whether a signal has suspended it and it has not been continued.
     pub suspended: bool,
     pub stop: Option<StopRequest>,
     /// Signals that came before it ran, in their order.
     pub(super) held: Vec<Signal>,
-    /// SIGKILL cannot reach it: nobody waits for it any more.
+    /// Whether SIGKILL could not be sent to it. The master no longer waits for it then.
     pub(super) out_of_reach: bool,
 }
 
-/// How far a worker has come.
+/// The state of a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum WorkerState {
     /// Forked or about to be, and not executed yet.
@@ -66,21 +66,21 @@ pub enum WorkerState {
     Running {
         pid: Pid,
     },
-    /// With `-group`: its first process is gone, and others of its process group are not.
+    /// With `-group`: its first process is gone, but other processes of its group still run.
     Leaderless {
         pid: Pid,
         status: ExitStatus,
     },
 }
 
-/// A worker has been told to stop.
+/// The stop of a worker.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct StopRequest {
-    /// The signal that it was told with last.
+    /// The last stop signal that it was sent.
     pub signal: Signal,
-    /// When it was told first.
+    /// The time of the first stop signal.
     pub at: Instant,
-    /// It did not run yet and was killed instead.
+    /// Whether it did not run yet, and was killed instead.
     pub(super) unexecuted: bool,
 }
 
@@ -121,7 +121,7 @@ impl Generation {
         !self.workers.is_empty() && self.workers.iter().all(|worker| worker.state != WorkerState::Spawning)
     }
 
-    /// Whether all of its workers have said that they serve.
+    /// Whether all of its workers have reported that they serve.
     pub(super) fn is_ready(&self) -> bool {
         self.runs() && self.workers.iter().all(|worker| worker.ready)
     }

@@ -1,4 +1,4 @@
-//! Every sentence that the core wants logged.
+//! All log lines of the core.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub enum Message {
     Current {
         generation: GenerationNumber,
     },
-    ToldToStop {
+    StopSent {
         generation: GenerationNumber,
         pid: Pid,
         signal: Signal,
@@ -100,11 +100,11 @@ pub enum Message {
 /// How much a message matters: `-quiet` and `-verbose` choose by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Importance {
-    /// What was asked for has failed.
+    /// A request of the operator failed.
     Failure,
-    /// Something is not as it should be, and the master goes on.
+    /// Something is wrong, and the master keeps running.
     Problem,
-    /// Something that an operator wants to see has happened.
+    /// A step that an operator wants to see.
     Normal,
 }
 
@@ -124,7 +124,7 @@ impl Message {
             | Message::Ready { .. }
             | Message::Accepts { .. }
             | Message::Current { .. }
-            | Message::ToldToStop { .. }
+            | Message::StopSent { .. }
             | Message::StoppedBeforeItRan { .. }
             | Message::Exited { .. }
             | Message::GroupLeft { .. }
@@ -143,7 +143,7 @@ impl fmt::Display for Message {
             Message::Started { generation, pid } => write!(f, "generation {generation} (pid {pid}) started"),
             Message::Ready { generation, pid } => write!(f, "generation {generation} (pid {pid}) is ready"),
             Message::Current { generation } => write!(f, "generation {generation} is current"),
-            Message::ToldToStop { generation, pid, signal } => write!(f, "stopping generation {generation} (pid {pid}) with {signal}"),
+            Message::StopSent { generation, pid, signal } => write!(f, "stopping generation {generation} (pid {pid}) with {signal}"),
             Message::StoppedBeforeItRan { generation } => write!(f, "generation {generation} was stopped before its program ran"),
             Message::Exited { generation, pid: Some(pid), status, lived } => {
                 write!(f, "generation {generation} (pid {pid}) {status} after {}", Seconds(*lived))
@@ -194,7 +194,7 @@ impl fmt::Display for Message {
     }
 }
 
-/// A duration as people read it in a log: "0.41 s".
+/// A duration in seconds with two decimals: "0.41 s".
 pub struct Seconds(pub Duration);
 
 impl fmt::Display for Seconds {

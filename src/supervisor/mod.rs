@@ -1,4 +1,4 @@
-//! The pure core: it decides, and never does. No clock, no system call, no log; log lines are actions too.
+//! The pure core. It decides, and the runtime acts. It has no clock, no system call and no log; log lines are actions too.
 //!
 //! ```text
 //!   Boot
@@ -12,16 +12,16 @@
 //!    │                                         ▼    ▲                                   │
 //!    │                                RollingOver ──┘ Stop (the same from any phase)    │
 //!    │                                         │                                        │
-//!    │        trusted, or the current is gone: │ the candidate is current,              │
-//!    │                                         │ the old one is told to stop ───────────┤
-//!    │   it failed: its workers are told to stop, the current one never notices ────────┘
+//!    │        ready, or the current is gone:   │ the candidate is current,              │
+//!    │                                         │ the old one is stopped ────────────────┤
+//!    │   it failed: its workers are stopped, the current one is untouched ──────────────┘
 //! ```
 //!
-//! Who wins: a stop over everything, a death over a deadline, and the generation that serves over the one that would.
+//! Precedence: a stop precedes everything, an exit precedes a deadline, and the current generation precedes a candidate.
 //!
-//! The invariant, which the walk in `tests/walk.rs` checks in every reachable state: the current generation is told to stop
-//! only by a stop, or when its successor is trusted; after a stop nothing is started; every request is answered once; the
-//! master exits exactly when there is nobody left to wait for.
+//! The invariant, which the walk in `tests/walk.rs` checks in every reachable state: the current generation is stopped only
+//! by a stop, or when its successor is ready; after a stop nothing is started; every request is answered once; the master
+//! exits exactly when no worker is left to wait for.
 //!
 //! `rollover` holds what happens between a reload and its end, `readiness` when a generation is looked at, and `shutdown` what
 //! happens between a stop and the exit.

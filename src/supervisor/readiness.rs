@@ -1,4 +1,4 @@
-//! Looks: when a generation is looked at, and what follows from what is seen.
+//! Decides when the runtime looks whether a generation accepts, and handles the results of these looks.
 //!
 //! Only a generation that is to be judged is looked at, and the current one a few times when a reload begins. At any other
 //! time no timer is set.
@@ -74,7 +74,7 @@ impl Supervisor {
         }
     }
 
-    /// The first generation was looked at, and serves only when it accepts.
+    /// Handles a look at the first generation, which is current only when it accepts.
     pub(super) fn first_generation_looked_at(
         &mut self,
         number: GenerationNumber,
@@ -98,7 +98,7 @@ impl Supervisor {
         }
     }
 
-    /// The current generation was looked at while nothing but its word is missing: a service manager waits for it.
+    /// Handles a look at the current generation while the service manager still waits for the start to succeed.
     pub(super) fn current_looked_at(
         &mut self,
         number: GenerationNumber,
@@ -142,7 +142,7 @@ impl Supervisor {
                 act.push(Action::Log(Message::Accepts { generation: number }));
                 self.promote(now, act);
             }
-            // It has lived for the time that it was given.
+            // It has run for the required time.
             (Some(_), Some(_)) if by_time => self.promote(now, act),
             (Some(_), Some(why)) => {
                 self.judge_by_time(number, why, act);
@@ -152,7 +152,7 @@ impl Supervisor {
         }
     }
 
-    /// Where nobody can look, a generation is judged by the time that it has lived.
+    /// If the master cannot look, the time that a generation has run decides whether it is ready.
     fn judge_by_time(&mut self, number: GenerationNumber, why: OneLine, act: &mut Vec<Action>) {
         act.push(Action::Log(Message::Hidden { generation: number, why }));
         if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number)
@@ -181,7 +181,7 @@ impl Supervisor {
         self.missing_of_candidate().map_or(Why::DeadlineMissed, |listener| Why::NobodyAccepts { listener })
     }
 
-    // ---- what a service manager is told of the first generation
+    // ---- the announcement of the first generation to the service manager
 
     /// The first generation is current. It is announced when it accepts everywhere, or has lived long enough.
     pub(super) fn wait_to_announce(&mut self, now: Instant, act: &mut Vec<Action>) {

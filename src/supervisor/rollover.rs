@@ -1,4 +1,4 @@
-//! From a reload to its end: the configuration is read, a candidate starts, and it becomes current or is rolled back.
+//! A reload: reads the configuration, starts a candidate, and makes it current or rolls it back.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::types::request::CallerId;
 use crate::types::settings::{Policy, Trust};
 use crate::types::time::Instant;
 
-/// A program that is not executed in this time is given up: a network file system that is away, a scanner, or the workers'
-/// own user holds it up.
+/// The time limit for executing a program. A network file system without its server, a virus scanner, or the workers' own user
+/// may delay it for ever.
 const LONGEST_EXEC: Duration = Duration::from_secs(60);
 
-/// A reload that is under way.
+/// The current reload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rollover {
     /// When it began.
@@ -30,7 +30,7 @@ pub struct Rollover {
 impl Supervisor {
     pub(super) fn begin_reload(&mut self, caller: Option<CallerId>, now: Instant, act: &mut Vec<Action>) {
         self.requests.reload.extend(caller);
-        // Whoever asks for a second generation believes in the first.
+        // A reload request during the start makes the first generation current at once.
         self.announce_serving(act);
         self.newest = self.newest.next();
         self.phase = Phase::RollingOver(Rollover { since: now, lived: false });
@@ -46,7 +46,7 @@ impl Supervisor {
 
     pub(super) fn start_candidate(&mut self, policy: Policy, listeners: Rc<[ListenerLabel]>, now: Instant, act: &mut Vec<Action>) {
         let within = match policy.trust {
-            // Its time begins when it runs; but somebody may hold it up for ever before that.
+            // The time of -start begins when the program runs, which a scanner or the worker's user may delay for ever.
             Trust::Lived(_) | Trust::LivedAndAccepts { .. } => Some(LONGEST_EXEC),
             Trust::Accepts { within, .. } | Trust::Ready { within } => within,
         };
@@ -79,7 +79,7 @@ impl Supervisor {
         }
         let Some(candidate) = self.candidate().filter(|candidate| candidate.runs()) else { return };
         match candidate.policy.trust {
-            // Nobody serves: whatever the candidate is worth, it is better than nothing.
+            // No generation serves, so any candidate is better than none.
             _ if self.current().is_none() => self.promote(now, act),
             Trust::Lived(Duration::ZERO) | Trust::LivedAndAccepts { lived: Duration::ZERO, .. } => self.promote(now, act),
             Trust::Lived(wait) | Trust::LivedAndAccepts { lived: wait, .. } => self.timers.set(Timer::Trust, now.after(wait)),
@@ -155,7 +155,7 @@ impl Supervisor {
             Some(Loss { role: Role::Candidate, pid, status, lived, .. }) => {
                 self.roll_back(Why::Exited { pid, status, lived }, now, act);
             }
-            // With a candidate that does not run yet there is nobody to promote: it is promoted when it runs.
+            // A candidate that does not run yet is promoted when it runs.
             Some(Loss { role: Role::Current, .. }) if self.current().is_none() && self.candidate().is_some_and(Generation::runs) => {
                 self.promote(now, act);
             }
@@ -174,7 +174,7 @@ impl Supervisor {
         self.timers.stop(Timer::Trust);
         self.stop_looking();
         self.follow_with_the_terminal(act);
-        // Logged before the old one is told: a reader of the log sees the reason before the deed.
+        // Log this before the stop of the old generation, so that a reader sees the reason first.
         act.push(Action::Log(Message::Current { generation: self.newest }));
         let took = self.time_of_rollover(now);
         self.phase = Phase::Serving;
@@ -203,7 +203,7 @@ impl Supervisor {
         self.end_if_nobody_is_left(act);
     }
 
-    /// Tells everybody who waits for it how the reload ended, and begins the next one if it was asked for meanwhile.
+    /// Answers the callers that wait for this reload, and begins the next one if it was requested meanwhile.
     fn end_reload(&mut self, outcome: Result<Reloaded, FailedReload>, now: Instant, act: &mut Vec<Action>) {
         let reply = outcome.clone().map_or_else(Reply::ReloadFailed, Reply::Reloaded);
         let callers = self.requests.reload_ended();
@@ -212,7 +212,7 @@ impl Supervisor {
         self.run_remembered_reload(now, act);
     }
 
-    /// Tells every retiring worker to stop that has not been told.
+    /// Stops every retiring worker that has not been sent the stop signal.
     fn retire(&mut self, now: Instant, act: &mut Vec<Action>) {
         self.tell_to_stop(
             |generation, worker| (generation.role == Role::Retiring && worker.stop.is_none()).then_some(generation.policy.stop_signal),
@@ -228,7 +228,7 @@ impl Supervisor {
         }
     }
 
-    /// While a reload is under way or may come, the master lives as long as any worker does.
+    /// During a reload, or while one may come, the master keeps running as long as any worker does.
     pub(super) fn end_if_nobody_is_left(&mut self, act: &mut Vec<Action>) {
         if self.phase == Phase::Serving && self.generations.is_empty() {
             self.begin_stop(act);

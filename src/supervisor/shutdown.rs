@@ -1,4 +1,4 @@
-//! From a stop to the exit: workers are told, given their time, killed, and waited for.
+//! A shutdown: sends workers the stop signal, waits for them, kills them after the timeout, and exits.
 
 use super::event::{Action, Lifecycle, Reply};
 use super::generation::{Generation, StopRequest, Worker, WorkerState};
@@ -27,7 +27,7 @@ impl Supervisor {
         act: &mut Vec<Action>,
     ) {
         if self.worker_exited(id, status, group_left, now, act).is_some() {
-            // It was never ready: that is a failure, whatever -ok says of its status.
+            // It was never ready, which is a failure even if -ok lists its status.
             if matches!(self.outcome, Outcome::Program { ok: true, .. }) || status.code() == 0 {
                 self.outcome = Outcome::Own(1);
             }
@@ -65,7 +65,7 @@ impl Supervisor {
                 if insists {
                     return again.or(Some(signal));
                 }
-                // Many servers take the same signal a second time for "at once": whoever drains already is left to it.
+                // Many servers exit at once when they get the same signal again, so a worker that drains already does not get it twice.
                 let told = worker.stop.as_ref().is_some_and(|stop| stop.signal == signal);
                 (!told).then_some(signal)
             },
@@ -83,12 +83,13 @@ impl Supervisor {
             let callers = self.requests.no_more_reloads();
             act.extend(callers.into_iter().map(|caller| Action::Answer { caller, reply: Reply::Stopping }));
             act.push(Action::Announce(Lifecycle::Stopping));
-            // First, so that clients are refused once the program has closed its own copies, and do not hang in a queue nobody serves.
+            // This comes first, so that clients are refused once the program has closed its own copies. They would hang in the queue
+            // otherwise.
             act.push(Action::CloseListeners);
         }
     }
 
-    /// Tells workers to stop, each with the signal that `choose` gives for it.
+    /// Sends workers the stop signal that `choose` returns for each.
     pub(super) fn tell_to_stop(&mut self, choose: impl Fn(&Generation, &Worker) -> Option<Signal>, now: Instant, act: &mut Vec<Action>) {
         for at in 0..self.generations.len() {
             let Some(generation) = self.generations.get(at) else { continue };
@@ -99,7 +100,7 @@ impl Supervisor {
                 let Some(worker) = self.generations.get_mut(at).and_then(|generation| generation.worker_mut(id)) else { continue };
                 let unexecuted = worker.state == WorkerState::Spawning;
                 match (unexecuted, worker.pid()) {
-                    // There is nothing that it could finish, and a signal might wait for ever for its program to run.
+                    // It has nothing to finish, and a signal might stay pending for ever because its program never runs.
                     (true, _) if worker.stop.is_some() => continue,
                     (true, _) => {
                         act.push(Action::Log(Message::StoppedBeforeItRan { generation: number }));
@@ -107,15 +108,15 @@ impl Supervisor {
                     }
                     (false, pid) => {
                         act.push(Action::Signal { id, signal, group });
-                        act.extend(pid.map(|pid| Action::Log(Message::ToldToStop { generation: number, pid, signal })));
+                        act.extend(pid.map(|pid| Action::Log(Message::StopSent { generation: number, pid, signal })));
                         if worker.suspended {
-                            // The signal would wait until somebody continues it; systemd sends SIGCONT behind each stop, too.
+                            // A suspended process handles the signal only when it is continued. systemd also sends SIGCONT after each stop signal.
                             act.push(Action::Continue { id });
                         }
                     }
                 }
                 match &mut worker.stop {
-                    // The first word counts for the timeout: an impatient operator does not prolong it.
+                    // The timeout starts at the first stop signal, so that a second one does not prolong it.
                     Some(stop) => stop.signal = signal,
                     None => {
                         worker.stop = Some(StopRequest { signal, at: now, unexecuted });
@@ -163,7 +164,7 @@ impl Supervisor {
 
     // ---- the end
 
-    /// Exits when there is nobody left to wait for.
+    /// Exits when no worker is left to wait for.
     pub(super) fn end_if_alone(&mut self, act: &mut Vec<Action>) {
         if self.workers().any(|(_, worker)| !worker.out_of_reach) {
             return;
@@ -176,7 +177,7 @@ impl Supervisor {
             Outcome::Own(status) => (status, false),
             Outcome::Program { ok: true, quick, .. } => (0, quick),
             Outcome::Program { status, quick, .. } => (status.code(), quick),
-            // Never 0 for what is not known to have gone well.
+            // Never report 0 if the result is unknown.
             Outcome::Unknown => (1, false),
         };
         self.phase = Phase::Ended;

@@ -6,11 +6,11 @@ use crate::types::time::Instant;
 /// What a timer is for. Each is set at most once at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Timer {
-    /// The newest generation is trusted now, or has missed its deadline.
+    /// The newest generation is ready now, or has missed its deadline.
     Trust,
     /// A generation is to be looked at.
     Look,
-    /// This worker was told to stop and has had its time.
+    /// The stop timeout of this worker is over.
     Kill(WorkerId),
 }
 
@@ -37,7 +37,7 @@ impl Timers {
         self.0.iter().map(|(_, at)| *at).min()
     }
 
-    /// Stops the timer and says so, if it is due.
+    /// Stops the timer if it is due, and returns whether it was.
     pub fn take_due(&mut self, timer: Timer, now: Instant) -> bool {
         let due = self.0.iter().any(|(known, at)| *known == timer && *at <= now);
         if due {
@@ -46,7 +46,7 @@ impl Timers {
         due
     }
 
-    /// Stops every kill timer that is due and gives their workers.
+    /// Stops every kill timer that is due, and returns their workers.
     pub fn take_due_kills(&mut self, now: Instant) -> Vec<WorkerId> {
         let due = self.0.iter().filter(|(_, at)| *at <= now).filter_map(|(timer, _)| match timer {
             Timer::Kill(id) => Some(*id),
