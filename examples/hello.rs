@@ -37,7 +37,7 @@ const LAST_REQUEST: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(1);
 /// The longest request head that is read.
 const HEAD_LIMIT: usize = 16 * 1024;
-/// Interrupts accept(2). Ignored unless handled, so a late one harms nobody.
+/// Interrupts accept(2). It is ignored unless handled, so a late one does no harm.
 const KICK: Signal = Signal::SIGURG;
 
 fn main() -> ExitCode {
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// To connect would prove nothing: the socket is open whether somebody accepts or not.
+/// A connection alone would prove nothing: the socket is open whether or not a process accepts.
 fn health(address: &str) -> io::Result<()> {
     let mut server = TcpStream::connect(address)?;
     server.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
@@ -115,7 +115,7 @@ fn told_to_crash() -> bool {
         || env::var_os("HELLO_CRASH_FILE").is_some_and(|path| Path::new(&path).exists())
 }
 
-/// Accepts until told to stop, one thread a connection, and returns when every connection has ended.
+/// Accepts until the stop signal, with one thread for each connection, and returns when every connection has ended.
 fn serve(listener: OwnedFd) -> io::Result<()> {
     // Blocked before the first thread exists: all inherit the mask, and one of them waits for these signals.
     let stop_signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]);
@@ -190,7 +190,7 @@ fn kick_until_ended(acceptor: Pthread, ended: &Receiver<()>) {
     }
 }
 
-/// Readable, for good, once we were told to stop.
+/// Becomes readable, for good, at the stop signal.
 struct Stop(PipeReader);
 
 impl Stop {
@@ -223,7 +223,7 @@ impl<'a> Connection<'a> {
         Self { stream, stop, unanswered: Vec::new() }
     }
 
-    /// Answers request after request; a client that breaks off ends it early, which concerns nobody else.
+    /// Answers one request after another. A client that breaks off ends only its own connection.
     fn serve(mut self) {
         let mut answered = false;
         while let Some(head) = self.next_head(answered) {

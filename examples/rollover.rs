@@ -1,9 +1,9 @@
-//! The demonstration behind `make run`: puts a steady load on `hello` under socketmaster, rolls it over again and again,
+//! The demonstration of `make run`: puts a steady load on `hello` under socketmaster, reloads it again and again,
 //! and counts what fails. Nothing should.
 //!
 //! It waits for what it can see, with deadlines: for answers of the new generation, and for the old process to be gone.
 
-// The demonstration needs less of it than the tests do.
+// The demonstration uses a part of this module; the tests use all of it.
 #[allow(dead_code, reason = "several crates share it, and each uses a part")]
 #[path = "../tests/harness/load.rs"]
 mod load;
@@ -28,7 +28,7 @@ use load::{Load, Outcome, Report, Target};
 
 const USAGE: &str = "usage: rollover SOCKETMASTER HELLO [--port N] [--rollovers N] [--rate N] [--keep]";
 
-/// How long a new generation must live before the old one is told to stop: -start, in milliseconds.
+/// How long a new generation must run before the old one is stopped: -start, in milliseconds.
 const START: u64 = 300;
 const CLIENTS: usize = 8;
 /// For whatever should take less than a second.
@@ -71,7 +71,7 @@ fn run(options: &Options) -> Result<(), Trouble> {
         master.play(&target)?;
     }
     let status = master.stop()?;
-    say(format_args!("socketmaster told to stop (SIGTERM), ended with {status}"));
+    say(format_args!("sent SIGTERM to socketmaster, which ended with {status}"));
     match report.failed() {
         0 if status.success() => Ok(()),
         0 => Err(Trouble::Other("that status should be 0".into())),
@@ -303,7 +303,7 @@ impl Master {
         loop {
             self.take_event()?;
             if Instant::now() > end {
-                return Err(Trouble::Other("socketmaster was told to stop and did not".into()));
+                return Err(Trouble::Other("socketmaster did not stop at SIGTERM".into()));
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 while self.take_event()? {}
@@ -345,7 +345,7 @@ fn report_lines(stderr: impl Read, events: &Sender<Event>) {
     }
 }
 
-/// Prints a line. That nobody reads it any more is no reason to leave socketmaster behind, as a panic would.
+/// Prints a line. A closed standard output is ignored: a panic would leave socketmaster running.
 fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -1,9 +1,10 @@
 //! The endurance test behind `make soak`: a steady load on `hello` under socketmaster, half of it on new connections and
 //! half on kept ones, and rollover after rollover, half of them to a program that is bad, each time in another way.
 //!
-//! Nothing may fail: no request, no outcome of a reload, and nothing may be left behind. One line tells.
+//! No request may fail, every reload must have its expected outcome, and no process or descriptor may be left. One line
+//! reports the result.
 
-// It needs less of it than the tests do.
+// This program uses a part of the module; the tests use all of it.
 #[allow(dead_code, reason = "several crates share it, and each uses a part")]
 #[path = "../tests/harness/load.rs"]
 mod load;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Good,
-    /// Serves, and answers all it has accepted when it is told to stop, but does not exit: ended by -stop-timeout.
+    /// Serves, and answers all accepted requests at the stop signal, but does not exit: -stop-timeout ends it.
     Deaf,
     ExitsAtOnce,
     ExitsAfterAMoment,
@@ -141,7 +142,7 @@ fn run(options: &Options) -> Result<Soak, String> {
     while soak.rollovers < options.rollovers || begin.elapsed() < options.time {
         if let Err(why) = soak.roll_over(&mut master) {
             soak.odd(&why);
-            // Who trusts a bad one serves nobody any more: what follows would say nothing.
+            // After a bad generation has become current no request is served, so further results would mean nothing.
             if master.has_ended() || soak.is_lost {
                 break;
             }
@@ -372,7 +373,7 @@ impl Master {
         Ok(Self { child, binary, hello, directory, app, control, target: None, lines })
     }
 
-    /// Waits for the end of a reload: whether it went well, and what is said of it.
+    /// Waits for the end of a reload. Returns whether it succeeded, and the log line about it.
     fn reload(&self) -> Result<(bool, String), String> {
         let output = Command::new(&self.binary).arg(format!("-control={}", self.control)).arg("-s=reload").output();
         let output = output.map_err(|error| format!("cannot start {}: {error}", self.binary.display()))?;
@@ -441,7 +442,7 @@ impl Master {
             }
             thread::sleep(LOOK);
         }
-        Err("socketmaster was told to stop and did not".into())
+        Err("socketmaster did not stop at SIGTERM".into())
     }
 }
 

@@ -136,7 +136,7 @@ fn one_import_turned_round_is_seen() {
     assert_eq!(wrong.len(), 4, "{wrong:?}");
 }
 
-// ---- who may use what
+// ---- which file may use which crate
 
 #[test]
 fn the_kernel_is_called_only_below_sys() {

@@ -1,6 +1,6 @@
 //! Bad input: one line that names it, a status, and nothing opened, created or started.
 //!
-//! Every command line here begins with a good listener, on a path where a socket that nobody answers on is in the way.
+//! Every command line here begins with a valid listener whose path holds a stale socket.
 //! While that one is still there, nothing has been opened: opening would have replaced it, and removed it at the end.
 
 use std::fs::{self, File};
@@ -204,7 +204,7 @@ fn an_invalid_listen_uri_is_answered_with_the_accepted_forms() {
             (&["-listen=unix://run/a"], "-listen=unix://run/a: the path is not absolute; write unix:///PATH or unix://@NAME"),
             (&["-listen=fd://-1"], "-listen=fd://-1: \"-1\" is not a descriptor's number, such as fd://3"),
             (&["-listen=none"], "-listen=none: none cannot be combined with other listeners"),
-            // To chown(2) the highest number means nobody at all.
+            // To chown(2) the highest number means that the owner stays.
             (&["-listen=unix:///a?user=4294967295"], "-listen=unix:///a?user=4294967295: user=4294967295: not a login or a uid"),
             (&["-listen=unix:///a?group=4294967295"], "-listen=unix:///a?group=4294967295: group=4294967295: not a group's name or a gid"),
         ],
@@ -362,7 +362,7 @@ fn an_address_in_use_is_refused_and_its_owner_never_notices() {
         scene.refuses(scene.setup(&[&format!("-listen={uri}")]), Opened::AndTakenBack, 1, &line);
     }
     assert_eq!(inode(&scene.path("live")), live);
-    // The owners still get their clients; on the unix socket the first one came to see whether anybody is there.
+    // The owners still get their clients. On the unix socket the first connection was the master's check for a listener.
     let client = TcpStream::connect(address).expect("the owner listens");
     assert_eq!(tcp.accept().expect("a client").1, client.local_addr().expect("it is connected"));
     let _client = UnixStream::connect(scene.path("live")).expect("the owner listens");

@@ -1,4 +1,4 @@
-//! The control socket: what is asked there is done and answered, and nobody who calls can disturb the master.
+//! The control socket: requests are carried out and answered, and no caller can disturb the master.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -187,7 +187,7 @@ fn a_stop_is_passed_on_as_term_and_waited_for() {
     assert!(!scene.control().exists(), "the socket goes away with the master");
 }
 
-/// A script starts the next one right behind it. Many paths, since removing one takes no time to speak of.
+/// A script may start the next master at once. The test has many paths, since removing a single one takes too little time.
 #[test]
 fn a_stop_is_answered_when_the_master_has_removed_what_it_made() {
     let dir = free_dir();
@@ -544,7 +544,8 @@ fn a_uid_that_every_stranger_has_is_believed_only_in_the_master_s_own_user_names
     assert_eq!(master.wait_exit(SOON), exited(0));
 }
 
-/// What a program of this user at a control address answers a caller of that user, and what it hears.
+/// Lets a program of one user listen at a control address, and a client of another user send a request to it. Returns the
+/// output of both.
 fn impersonated(listener: u32, caller: u32, answer: &str) -> (Output, String) {
     let name = format!("socketmaster-impersonated-{}-{listener}-{caller}", std::process::id());
     let mut command = Command::new(fixture("worker"));

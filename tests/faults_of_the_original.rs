@@ -216,7 +216,7 @@ fn t11_a_sigterm_in_the_first_moments_leaves_no_process() {
     }
 }
 
-/// T12: variables of another life reached the worker, before those that were meant for it.
+/// T12: variables of another supervisor reached the worker, before those that were meant for it.
 #[test]
 fn t12_stale_variables_do_not_reach_the_worker() {
     let directory = free_dir();

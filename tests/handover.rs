@@ -46,7 +46,7 @@ impl Reported {
 
     #[track_caller]
     fn reload(&self, generation: u32) -> Inherited {
-        // A worker is told nothing before it can bear it: `signals` has blocked all.
+        // Do not signal a worker before it has blocked all signals, as the verb `signals` does.
         self.master.wait_outputs("ready", generation as usize - 1, SOON);
         self.master.signal(Signal::SIGHUP);
         self.of_generation(generation)
@@ -331,7 +331,7 @@ fn user_and_groups_come_from_the_files_of_the_image_and_numbers_need_none() {
     assert_eq!(master.wait_exit(SOON), exited(1), "the control: without the files there is no such name");
 }
 
-/// Variables that belong to another life.
+/// Variables that belong to another supervisor.
 const STALE: [&str; 13] = [
     "SOCKETMASTER_START=0",
     "EINHORN_FDS=7",
@@ -476,7 +476,7 @@ fn templates_are_filled_for_each_worker_anew() {
     }
 }
 
-/// A program in that directory that says who it is.
+/// A program in that directory that prints its name.
 #[track_caller]
 fn put(directory: &Path, name: &str) {
     fs::create_dir_all(directory).expect("ours");
@@ -586,7 +586,7 @@ fn fails_at_reload(setup: Setup, program: &Path, break_it: impl FnOnce(), repair
     master.signal(Signal::SIGHUP);
     let note = master.reload_failed(2);
     assert!(note.ends_with(&format!("{cause}; {}", phrase::keeps_running(1))), "{note}");
-    // The old worker was told nothing and still gets what is passed on; nobody else is left.
+    // The old worker got no stop signal, and forwarded signals still reach it. No other worker is left.
     master.signal(Signal::SIGUSR1);
     master.wait_output("signal 10", SOON);
     eventually("the failed child is gone", SOON, || master.children() == [worker]);

@@ -22,8 +22,8 @@ use crate::harness::{
     phrase, pid_namespaces, pre_exec, send, skip, state_of,
 };
 
-/// Those that a fault raises; the master leaves them alone.
-/// Those that end nobody who does nothing about them.
+/// The signals that a fault raises. The master leaves them alone.
+/// The signals whose default action does not end a process.
 const HARMLESS: [c_int; 8] =
     [libc::SIGCHLD, libc::SIGCONT, libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGURG, libc::SIGWINCH];
 /// How long an idle master is watched; something that ticks once a second would be seen in one run of four.
@@ -184,7 +184,7 @@ fn pid_1_forwards_signals_that_suspend_and_is_not_suspended() {
     let mut master = ready(setup, "signals");
     for (count, signal) in [SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT].into_iter().enumerate() {
         master.signal(signal);
-        // That it comes through at all is a sign that nobody has stopped.
+        // The arrival of this signal shows that no process was stopped.
         master.wait_outputs("signal ", count + 1, SOON);
     }
     assert_eq!(master.stop(SIGTERM), exited(0));
@@ -510,7 +510,7 @@ fn a_program_suspended_by_ctrl_z_is_continued_where_no_shell_could() {
 #[test]
 fn below_a_shell_the_terminal_stays_the_shell_s_and_ctrl_z_stops_the_job() {
     let (mut pty, tty) = Pty::open();
-    // With job control, and whoever presses Enter brings the job back.
+    // Run bash with job control. Enter brings the job back.
     let shell = ["sh", "-c", r#"set -m; "$@"; read -r enter; fg; exit $?"#, "sh"];
     let setup = Setup::new().through(shell).tune(move |command| pre_exec::lead_session(command, Some(tty)));
     let below = ready(setup.arg("-start=0"), "sleep");
@@ -615,7 +615,7 @@ fn it_needs_nothing_but_itself_and_the_program() {
         Ok(root) => root,
         Err(why) => return skip(&why),
     };
-    // Read-only, without /proc, /dev, /etc and /tmp, and as a user whom nobody knows.
+    // Read-only, without /proc, /dev, /etc and /tmp, and as a user without a passwd entry.
     let root = root.display();
     let change = "chroot --userspec=54321:54321 --groups=";
     let script = format!(r#"mount --bind {root} {root} && mount -o remount,bind,ro {root} && exec {change} {root} "$@""#);

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Master, SOON, Setup, eventually, exited, fixture, free_dir, phrase, send, state_of};
 
-/// A master whose workers do what stands in a file, read anew at each start.
+/// A master whose workers carry out the words of a file, which each of them reads at its start.
 struct Planned {
     plan: std::path::PathBuf,
     _directory: crate::harness::FreeDir,
@@ -56,7 +56,7 @@ fn while_a_candidate_warms_up_the_current_generation_gets_no_signal() {
     master.wait_output("ready", SOON);
     master.signal(Signal::SIGHUP);
     master.wait_outputs("ready", 2, SOON);
-    // Passed to the current one only, so its answer comes after all that it has been told.
+    // The signal is forwarded to the current generation only, so its answer follows all earlier signals.
     master.signal(Signal::SIGUSR1);
     master.wait_output("signal 10", SOON);
     assert!(!master.lines().iter().any(|line| line.text() == "signal 15"));

@@ -1,4 +1,4 @@
-//! Below a service manager: what it is told, what it offers, what it keeps.
+//! Under a service manager: the messages that it gets, the sockets that it passes, the descriptors that it keeps.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -189,7 +189,7 @@ fn a_program_gets_no_variable_of_the_manager_or_its_store() {
 
 // ---- what it keeps
 
-/// What stands behind descriptor 3.
+/// The file that descriptor 3 refers to.
 fn listener_of(master: &Master) -> String {
     open_fds(master.pid()).remove(&3).expect("a listener")
 }

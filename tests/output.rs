@@ -63,7 +63,7 @@ enum Entry {
 }
 
 impl Entry {
-    /// Without its newline. What is neither a note nor a piece is a line that somebody has broken.
+    /// Reads a line without its newline. A line that is neither a note nor a piece is broken.
     #[track_caller]
     fn read(line: &[u8]) -> Entry {
         if line.starts_with(b"socketmaster[") {
@@ -98,7 +98,7 @@ fn pieces(entries: &[Entry]) -> Vec<(u32, bool, &[u8])> {
     entries.iter().filter_map(piece).collect()
 }
 
-/// Checks what the verb `lines` has written: each line whole, behind the pid of its writer, and all of them in order.
+/// Checks the output of the verb `lines`: each line is whole, follows the pid of its writer, and is in order.
 /// How many there are of each writer and length. Lines of another kind are passed over.
 #[track_caller]
 fn numbered<'a>(pieces: impl IntoIterator<Item = (u32, bool, &'a [u8])>) -> BTreeMap<(u32, usize), usize> {
@@ -285,7 +285,7 @@ fn the_journal_gets_the_level_of_an_error_at_the_start() {
     assert!(text.starts_with("<3>") && text.contains("nonsense") && !text.contains("socketmaster: "), "{text}");
 }
 
-/// Things that the master may find as its standard error, and that nobody reads until the test does.
+/// Kinds of standard error that the test does not read at first.
 fn unread() -> Vec<(&'static str, Box<dyn Read + Send>, Stdio)> {
     let (reader, pipe) = io::pipe().expect("a pipe");
     fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
@@ -298,7 +298,7 @@ fn unread() -> Vec<(&'static str, Box<dyn Read + Send>, Stdio)> {
     ]
 }
 
-/// Reads until nobody is left who could write.
+/// Reads until no writer is left.
 fn read_all(mut source: impl Read) -> Vec<u8> {
     let mut all = Vec::new();
     match source.read_to_end(&mut all) {
@@ -726,7 +726,7 @@ fn a_syslogd_with_a_stream_socket_gets_each_line_whole_with_its_severity() {
     let mut master = by_generation(setup.arg("-start=600000"), &dir, &plans).spawn();
     let first = accepted(&syslogd);
     let worker = eventually("a worker", SOON, || children_of(master.pid()).first().copied());
-    // Nobody reads yet: the master waits with a part of a line on its way.
+    // The log is not read yet: the master has sent a part of a line and waits.
     wait_until_blocked(worker, LINES as u64 * 100);
     let reader = thread::spawn(move || messages(first));
     wait_file(&written);

@@ -328,7 +328,7 @@ fn a_program_that_is_away_or_being_written_fails_the_reload_and_is_started_once_
         master.wait_output("ready", SOON);
         let serving = only_child(master.pid());
         let executed = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).expect("it lives");
-        // A new file of that name: the one that runs nobody may write.
+        // Make a new file of that name: a running program cannot be written to.
         copy(&fixture("worker"), &program);
         let writer = spoil(&program);
         fails_and_then_works(&master, reason, || {
@@ -530,7 +530,7 @@ fn stop_timeout_kills_a_stubborn_worker_with_its_whole_group_and_without_it_noth
     assert_eq!(master.stop(SIGTERM), exited(137));
     eventually("nobody is left", SOON, || master.left_nobody());
 
-    // It was told before the others were, and has had as much time as they.
+    // It got its stop signal before the others, and has had at least as much time.
     assert!(of_patient.iter().all(|pid| state_of(*pid) == Some('S')), "nobody may kill without -stop-timeout");
     assert_eq!(count(&patient.notes(), "killed"), 0);
 }

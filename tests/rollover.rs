@@ -1,4 +1,4 @@
-//! The main job, long: rollovers under load from clients that connect anew for every request, and not one of them fails.
+//! The main job at length: many reloads under load from clients that make a new connection for every request. None may fail.
 
 use std::fs;
 use std::time::Duration;

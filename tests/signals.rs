@@ -44,7 +44,7 @@ fn a_signal_after_a_reload_does_not_reach_the_retiring_generation() {
     let master = ready(Setup::new().arg("-start=0"), "ignore TERM signals --until QUIT");
     master.signal(SIGHUP);
     master.wait_outputs("ready", 2, SOON);
-    // Told to stop after everything else that it hears.
+    // The stop comes after all other signals.
     master.wait_output("signal 15", SOON);
     master.signal(SIGUSR1);
     master.wait_output("signal 10", SOON);
@@ -86,7 +86,7 @@ fn a_flood_of_signals_does_not_make_time_stand_still() {
 #[test]
 fn a_group_whose_last_process_was_reaped_by_a_stranger_is_not_waited_for() {
     let worker = fixture("worker").display().to_string();
-    // Who ignores SIGCHLD has its children reaped by themselves.
+    // The kernel reaps the children of a process that ignores SIGCHLD.
     let script =
         r#"("$0" ignore TERM sleep & echo "last $!"; sh -c 'echo "daemon $PPID"'; exec setsid "$0" ignore CHLD sleep) & exec "$0" sleep"#;
     let mut master = Setup::new().arg("-start=0").arg("-group").program("sh", ["-c", script, &worker]).spawn();
@@ -353,7 +353,7 @@ fn a_program_below_a_shell_that_never_reads_leaves_the_terminal_alone() {
 
 #[test]
 fn ctrl_z_suspends_the_job_of_a_program_that_has_the_terminal_and_fg_brings_both_back() {
-    // With job control, and whoever presses Enter brings the job back.
+    // Run bash with job control. Enter brings the job back.
     let shell = r#"set -m; "$@"; read -r enter; fg; exit $?"#;
     let program = ["sh", "-c", "read -r line; echo \"it read $line\"; exec sleep 600"];
     let (master, socketmaster, mut pty) = below(shell, &program);

@@ -1,4 +1,4 @@
-//! Listeners: what each URI opens, at which number workers find it, and what becomes of it.
+//! Listeners: the sockets that URIs open, their numbers in workers, and their removal.
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -44,7 +44,7 @@ fn serving(setup: Setup) -> (Master, u32) {
     (master, worker)
 }
 
-/// A master whose worker has told what it inherited, and goes on; and that report.
+/// A master with a running worker, and the worker's report on what it inherited.
 #[track_caller]
 fn reporting(setup: Setup, dir: &FreeDir) -> (Master, Inherited) {
     let report = dir.join("report");
@@ -54,7 +54,7 @@ fn reporting(setup: Setup, dir: &FreeDir) -> (Master, Inherited) {
     (master, inherited)
 }
 
-/// Who answers: the pid that the fixture's `serve` sends.
+/// The pid of the worker that answers, as the fixture's `serve` sends it.
 fn answer(mut stream: impl Read + Write, finish: impl FnOnce()) -> Option<u32> {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").ok()?;
     finish();
@@ -138,7 +138,7 @@ fn without_ipv6_in_the_kernel_a_wildcard_is_ipv4() {
     master.wait_note("listening on udp://0.0.0.0:", SOON);
     assert_eq!(answer_over_tcp((Ipv4Addr::LOCALHOST, port(&master.uri()))), Some(worker));
 
-    // Who asks for IPv6 by name does not get anything else instead.
+    // A scheme that demands IPv6 gets no IPv4 instead.
     for uri in ["tcp6://:0", "tcp://[::1]:0", "tcp://:0?v6only=1"] {
         let mut master = listen_on(&[uri]).program(fixture("worker"), ["serve"]).tune(without_ipv6).spawn();
         assert_eq!(master.wait_exit(SOON), exited(1));
@@ -278,7 +278,7 @@ fn a_stale_path_is_replaced_and_a_live_one_is_not() {
     let path = dir.join("sock");
     for scheme in ["unix", "unixgram"] {
         let uri = format!("{scheme}://{}", path.display());
-        // Nobody answers: left over from a stream socket, and from a datagram socket.
+        // Stale paths of a stream socket and of a datagram socket.
         for make in [|path: &Path| UnixListener::bind(path).map(OwnedFd::from), |path: &Path| UnixDatagram::bind(path).map(OwnedFd::from)] {
             drop(make(&path).expect("a socket"));
             let (mut master, inherited) = reporting(listen_on(&[&uri]), &dir);
@@ -286,7 +286,7 @@ fn a_stale_path_is_replaced_and_a_live_one_is_not() {
             assert_eq!(master.stop(Signal::SIGTERM), exited(143));
             fs::remove_file(dir.join("report")).expect("a report");
         }
-        // Somebody is there: who has a full queue, too, and who is of the other kind.
+        // Live sockets: one with a full queue, and one of the other kind.
         let live = UnixListener::bind(&path).expect("a socket");
         listen(&live, Backlog::new(0).expect("a number")).expect("it is a socket");
         let _in_the_queue = UnixStream::connect(&path).expect("room for one");
@@ -560,7 +560,7 @@ fn longest_backlog() -> u32 {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|text| text.trim().parse().ok()).expect("a number")
 }
 
-/// How many clients fit in the queue of a unix listener that nobody accepts on. They may close: they stay in it.
+/// How many clients fit in the queue of a unix listener on which no process accepts. Closed ones stay in the queue.
 fn room(path: &Path) -> u32 {
     let address = UnixAddr::new(path).expect("a path");
     let fits = || {
@@ -581,7 +581,7 @@ fn the_backlog_of_a_unix_socket_is_the_configured_one_or_the_maximum() {
         let dir = free_dir();
         let uri = format!("unix://{}{query}", dir.join("sock").display());
         let (_master, _) = reporting(listen_on(&[&uri]), &dir);
-        // The kernel lets one more in than it was told.
+        // The kernel admits one more than the backlog.
         assert_eq!(room(&dir.join("sock")), backlog + 1, "{query:?}");
     }
 }
@@ -852,7 +852,7 @@ fn a_socket_serves_the_interface_that_it_is_bound_to() {
     }
 }
 
-/// 192.0.2.1 is nobody's, RFC 5737.
+/// An address that no host has, RFC 5737.
 #[test]
 fn an_address_that_is_not_there_yet_is_bound_if_it_may_be() {
     let line = refusal(listen_on(&["tcp://192.0.2.1:0"]));

@@ -1,4 +1,4 @@
-//! How a worker is started: as whom, where, with which standard streams, and what may go wrong meanwhile.
+//! The start of a worker: its user, its directory, its standard streams, and failures during the start.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -42,7 +42,7 @@ fn is_root() -> bool {
     root
 }
 
-/// A directory that everybody may enter, with copies of the master and of the fixture that everybody may execute.
+/// A directory that all users may enter, with copies of the master and of the fixture that all users may execute.
 #[track_caller]
 fn for_everybody() -> FreeDir {
     let dir = free_dir();
@@ -374,7 +374,7 @@ fn workers_and_the_process_after_the_master_find_the_blocking_modes_that_the_mas
     }
 }
 
-// What the program is told.
+// ---- the variables of the program
 
 #[test]
 fn host_and_port_are_what_php_fpm_compares() {

@@ -144,7 +144,7 @@ fn a_path_that_cannot_be_restored_is_logged() {
     assert_eq!(master.stop(Signal::SIGTERM), exited(143));
 }
 
-/// php-fpm removes the path when it ends: at a stop that is the end of it.
+/// php-fpm removes the path when it exits. At a stop the path is not restored.
 #[test]
 fn while_it_stops_a_path_is_not_put_back() {
     let dir = free_dir();
@@ -215,7 +215,7 @@ fn a_socket_that_does_not_listen_yet_is_not_taken_for_stale() {
     assert!(is_served(&path));
 }
 
-/// Of many that start at once on a stale path one gets it, and nobody takes it away again.
+/// Of many masters that start at once on a stale path exactly one gets it, and keeps it.
 #[test]
 fn of_many_starters_one_has_the_path() {
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! What the service manager is told: datagrams of whole characters that fit, each with its state and one status line.
+//! Messages to the service manager: datagrams of whole characters that fit, each with its state and one status line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -208,7 +208,7 @@ fn processes() -> Vec<(u32, char, u32)> {
     described.filter(|(pid, _, parent)| *pid != KTHREADD && *parent != KTHREADD).collect()
 }
 
-/// PID 1, this one and the current copy, and nobody else, be it as zombie.
+/// Fails if there is any process but PID 1, this one and the current copy, zombies included.
 fn nobody_left() -> Result<(), String> {
     let current = ask()?.pid;
     let mut expected = [1, process::id(), current];

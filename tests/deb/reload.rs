@@ -76,7 +76,7 @@ fn is_served_by(status: &str, generation: u32) -> bool {
     phrase::matches(status, &phrase::serves(generation, "..."))
 }
 
-/// The negative control for those that look at the status once the reload is over.
+/// The negative control of the tests that check the status after a reload.
 #[test]
 fn while_a_reload_is_under_way_systemd_says_so() {
     for machine in Machine::each() {

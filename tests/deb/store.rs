@@ -3,7 +3,7 @@
 use crate::harness::{SOON, eventually};
 use crate::machine::Machine;
 
-/// Has each further start first write to a file whether a client is refused, at a moment when nobody of ours lives.
+/// Makes each further start first write to a file whether a client is refused, while no process of the service runs.
 const PROBE: &str = "ExecStartPre=/bin/bash -c 'if (exec 3<>/dev/tcp/127.0.0.1/80); then echo waits; else echo refused; fi >>/run/probe'";
 const NO_STORE: &str = "FileDescriptorStoreMax=0";
 
@@ -11,7 +11,7 @@ fn probed(machine: &Machine) -> String {
     machine.ok("cat /run/probe")
 }
 
-/// A crash as the kernel makes one; waits for the next life.
+/// Kills the master with SIGKILL, and waits until systemd has started the next one.
 fn kill_the_master(machine: &Machine) {
     let master = machine.main_pid("app");
     machine.ok(&format!("kill -KILL {master}"));

@@ -201,7 +201,7 @@ fn the_first_client_of_an_activated_socket_starts_it() {
         machine.ok("systemctl restart socketmaster@app");
         load.assert_no_failure();
 
-        // Whoever starts the service starts its sockets, which is what the drop-in is for.
+        // The drop-in makes a start of the service start its sockets too.
         let start_alone = "systemctl stop socketmaster@app.socket socketmaster@app && systemctl start socketmaster@app";
         machine.ok(start_alone);
         assert!(machine.answers());

@@ -1,4 +1,4 @@
-//! Containers with less than usual: rights, system calls, /proc, memory, and a user who does not own the log.
+//! Restricted containers: fewer capabilities, system calls or memory, no /proc, and a user who does not own the log.
 
 use std::fs;
 use std::process::Command;

@@ -133,7 +133,7 @@ fn serves_and_tells_its_health(dockerfile: &str) -> Option<Arc<Image>> {
     container.started_pid(2);
     assert_eq!(container.stop(20), exited(0));
 
-    // The socket is open, and nobody accepts.
+    // The socket is open, but no process accepts.
     let hanging = image.run(&format!("{HARDENED} {CHECKED_OFTEN} --env=HELLO_DELAY_MS=600000"), "");
     eventually("an unhealthy container", SOON, || is(&hanging, "unhealthy"));
     Some(image)

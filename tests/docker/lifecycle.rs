@@ -1,4 +1,4 @@
-//! A container's life: PID 1, exit statuses, signals of the engine, and orphans.
+//! The life cycle of a container: PID 1, exit statuses, signals of the engine, and orphans.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What tests of every package stand on: skips that are told, directories that go away, programs.
+//! Helpers for tests of every package: reported skips, temporary directories, programs.
 
 use std::io::{self, Write};
 use std::ops::Deref;

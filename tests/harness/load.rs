@@ -102,7 +102,7 @@ fn time_val(time: Duration) -> TimeVal {
 pub enum Outcome {
     /// Answered with status 200 and a body that was expected.
     Ok,
-    /// Nobody listened.
+    /// No process listened.
     Refused,
     /// The connection was reset.
     Reset,

@@ -1,5 +1,4 @@
-//! A service manager as far as sd_notify(3) goes: it hears what is told at a socket of its own, keeps descriptors, and
-//! honours barriers.
+//! A service manager for sd_notify(3): it receives messages at its own socket, keeps descriptors, and honours barriers.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -17,7 +16,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use super::pre_exec::inherit;
 use super::{FreeDir, SOON, Setup, eventually, free_dir};
 
-/// What it has heard, and what it keeps, by name.
+/// The received messages, and the kept descriptors by name.
 #[derive(Default)]
 struct Memory {
     told: Vec<String>,
@@ -55,7 +54,7 @@ impl Manager {
         Manager { path, memory, thread: Some(thread), _directory: directory }
     }
 
-    /// All that was told so far, a datagram each.
+    /// All messages so far, one datagram each.
     pub fn told(&self) -> Vec<String> {
         locked(&self.memory).told.clone()
     }
@@ -69,14 +68,14 @@ impl Manager {
         })
     }
 
-    /// The first words of all datagrams that are about a turn of the life.
+    /// The first lines of all datagrams about a step of the life cycle, such as `READY=1`.
     pub fn turns(&self) -> Vec<String> {
         let told = self.told();
         let firsts = told.iter().filter_map(|datagram| datagram.lines().next().map(str::to_owned));
         firsts.filter(|line| line.ends_with("=1") && !line.starts_with("FDSTORE") && !line.starts_with("BARRIER")).collect()
     }
 
-    /// Hears nothing while this is done.
+    /// Receives nothing while `done` runs.
     pub fn while_busy<T>(&self, done: impl FnOnce() -> T) -> T {
         let _held = locked(&self.memory);
         done()
@@ -97,7 +96,7 @@ impl Manager {
         setup.env("NOTIFY_SOCKET", &self.path)
     }
 
-    /// The next life of such a master, which gets back what was kept.
+    /// The next run of such a master, which gets the kept descriptors back.
     pub fn again(&self, setup: Setup) -> Setup {
         let store = &locked(&self.memory).store;
         let fds = store.iter().map(|(_, fd)| fd.try_clone().expect("a descriptor")).collect();

@@ -1,5 +1,5 @@
-//! What tests stand on: a socketmaster under observation, conditions with deadlines, directories that go away, and a
-//! look at processes. Nothing here waits for a time: everything waits for a condition, up to a deadline.
+//! Helpers for tests: a socketmaster under observation, conditions with deadlines, temporary directories, and facts about
+//! processes. No helper waits for a fixed time: each waits for a condition, up to a deadline.
 
 pub mod basics;
 pub mod load;
@@ -32,14 +32,14 @@ use nix::sys::signal::{SigHandler, Signal};
 pub use basics::{FreeDir, free_dir, make_program, skip};
 use load::Target;
 
-/// For what takes no time unless something is wrong.
+/// The deadline for everything that takes no time unless something is wrong.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Of a log that a failure prints: lines from its start and as many from its end, and characters of a line.
+/// How much of a log a failing test prints: so many lines from its start and from its end, and so many characters of each.
 const SHOWN: usize = 200;
 const LONG: usize = 300;
 
-/// How often a condition is looked at that nobody reports.
+/// The interval at which a condition is checked.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// The socketmaster under test: the one that cargo has built, or what SOCKETMASTER names, such as an installed one.
@@ -48,8 +48,8 @@ pub fn binary() -> PathBuf {
     env::var_os("SOCKETMASTER").map_or_else(|| env!("CARGO_BIN_EXE_socketmaster").into(), PathBuf::from)
 }
 
-/// Whoever runs the tests may ignore these signals, as nohup(1) does and a shell without job control for what it starts in the
-/// background. Each program under test would inherit that.
+/// Restores the default actions of these signals. They may be ignored if nohup(1) runs the tests, or a shell without job control
+/// in the background, and each program under test would inherit that.
 fn hear_keyboard() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -69,7 +69,7 @@ pub fn fixture(name: &str) -> PathBuf {
     path
 }
 
-/// What one look at a condition can give: `bool`, `Option<T>`, or `Result<T, E>` whose error says what was seen.
+/// The result of one check of a condition: `bool`, `Option<T>`, or `Result<T, E>` whose error describes the state found.
 pub trait Look {
     type Seen;
     fn seen(self) -> Result<Self::Seen, String>;
@@ -179,7 +179,7 @@ pub fn open_fds(pid: u32) -> BTreeMap<c_int, String> {
     described.collect()
 }
 
-/// Sends a signal, real-time ones included. That the process is gone is told by the result, all else is a panic.
+/// Sends a signal, real-time ones included. Returns false if the process is gone, and panics after any other error.
 #[track_caller]
 pub fn send(pid: u32, signal: impl Into<AnySignal>) -> bool {
     let AnySignal(signal) = signal.into();
@@ -386,7 +386,7 @@ impl Setup {
         if !self.program.is_empty() {
             command.arg("--").args(&self.program);
         }
-        // Whoever runs the tests may be a worker or a service, too.
+        // The tests themselves may run in a worker or a service.
         for (name, _) in env::vars_os() {
             let foreign = ["SOCKETMASTER_", "EINHORN_", "LISTEN_", "SERVER_STARTER_", "NOTIFY_SOCKET", "FDSTORE", "WATCHDOG_"];
             if foreign.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes())) {
@@ -404,7 +404,7 @@ impl Setup {
             Ok(child) => child,
             Err(error) => panic!("cannot start {command:?}: {error}"),
         };
-        // It holds the pipes' write ends, and only the master and its workers shall.
+        // The command holds the write ends of the pipes, which only the master and its workers may keep.
         drop(command);
         let stdin = child.stdin.take();
         let mut master = Master { pid: child.id(), child, stdin, log, ended: None };
@@ -614,7 +614,7 @@ pub fn exited(status: u8) -> ExitStatus {
     ExitStatus::from_raw(c_int::from(status) << 8)
 }
 
-/// How a polite program ends at TERM: by itself, or, where TERM came before its handler was in place, by the signal.
+/// Asserts that a program ended properly at SIGTERM: by itself, or by the signal if it came before its handler was set.
 #[track_caller]
 pub fn assert_ended_at_term(status: ExitStatus) {
     assert!([exited(0), exited(143)].contains(&status), "{status}");
@@ -647,7 +647,7 @@ impl Line {
         String::from_utf8_lossy(self.bytes.strip_suffix(b"\n").unwrap_or(&self.bytes)).into_owned()
     }
 
-    /// Whether the master itself has said it.
+    /// Whether the line is a log line of the master.
     pub fn is_note(&self) -> bool {
         self.stream == Stream::Err && self.bytes.starts_with(b"socketmaster[")
     }
@@ -655,7 +655,7 @@ impl Line {
 
 /// What master and workers write, read by a thread for each stream.
 ///
-/// The threads only announce that there is something: reading happens under the lock, by whoever comes first. So a test
+/// The threads only announce that there is something: the first reader to take the lock reads. So a test
 /// that looks after the master's end sees all of it, without waiting for an end of file that a surviving grandchild may
 /// hold back.
 struct Log {

@@ -124,7 +124,7 @@ pub fn lead_session(command: &mut Command, terminal: Option<OwnedFd>) {
     });
 }
 
-/// Gives it a child that is dead already, of whom no signal will tell, as a shell may leave one that executes its last command.
+/// Gives it a child that has exited already and causes no SIGCHLD, as a shell may leave one when it executes its last command.
 pub fn leave_a_zombie(command: &mut Command) {
     before_exec(command, || {
         // SAFETY: the child ends at once, and the others take plain numbers and memory that lives during the call.

@@ -1,4 +1,4 @@
-//! What is generated is fresh, and right for those who read it: manual page, documentation, completions.
+//! Generated files are fresh and correct: manual page, documentation, completions.
 
 #[path = "../../tests/harness/basics.rs"]
 mod basics;

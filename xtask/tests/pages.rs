@@ -1,4 +1,4 @@
-//! What is generated from the tables in the source is fresh where it is committed, and is right for those who read it.
+//! The generated parts of the pages are fresh and correct.
 
 use std::fs;
 use std::path::{Path, PathBuf};

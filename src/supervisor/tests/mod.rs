@@ -1,4 +1,4 @@
-//! Tests of the core: stories, one life each, and the walk over every order of events.
+//! Tests of the core: stories, each a sequence of events, and the walk over every order of events.
 
 mod stories;
 mod walk;

@@ -1,4 +1,4 @@
-//! Stories: one life each, told in a few lines.
+//! Stories: each a short sequence of events with the expected actions.
 
 use std::collections::VecDeque;
 use std::time::Duration;

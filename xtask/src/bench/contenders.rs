@@ -1,4 +1,4 @@
-//! Who is compared: socketmaster, small C programs that do the same with bare system calls, and the peers that are installed.
+//! The programs to compare: socketmaster, small C programs that make the same bare system calls, and the installed peers.
 
 use std::fs;
 use std::path::Path;

@@ -56,7 +56,7 @@ pub fn run(contenders: &Contenders, effort: Effort, report: &mut Report) {
             report.goal("idle: anonymous memory, kB", Bound::AtMost(80.0), after.memory.anonymous as f64);
             report.goal("idle: threads", Bound::AtMost(1.0), after.threads as f64);
             report.goal("idle: wake-ups", Bound::AtMost(0.0), wake_ups as f64);
-            // Who runs for no time makes no system call.
+            // A process that uses no CPU time makes no system call.
             report.goal("idle: CPU, so system calls, ns", Bound::AtMost(0.0), cpu as f64);
         }
     }

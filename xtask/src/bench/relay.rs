@@ -16,7 +16,7 @@ pub fn run(contenders: &Contenders, effort: Effort, report: &mut Report) {
     let count = lines.to_string();
     let all = [contenders.relay(), contenders.ours(&["-listen=none", "-prefix"])];
     let mut cpu = vec![Vec::new(); all.len()];
-    // To /dev/null: what is measured is the relay, not who reads it.
+    // To /dev/null, to measure the relay and not its reader.
     let mut once = |contender: usize| {
         let command = all[contender].running(&contenders.worker, &["lines", &count]);
         let child = Child::start(&command, contenders.isolation, Notes::ToNull)?;

@@ -1,4 +1,4 @@
-//! HUP, again and again: a new worker beside the old one, which is told to stop.
+//! Sends SIGHUP again and again: each starts a new worker and stops the old one.
 
 use std::io;
 use std::thread::sleep;

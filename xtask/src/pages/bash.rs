@@ -15,7 +15,7 @@ pub fn completion(options: &[Opt]) -> String {
         .replace("@VALUES@", &values)
 }
 
-/// What offers the value `$value` behind `$prefix`; `None` where there is nothing to offer.
+/// The shell code that offers the value `$value` after `$prefix`; `None` if there is nothing to offer.
 fn value(values: Values) -> Option<String> {
     let list = |words: Vec<String>| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     let first = |words: Vec<words::Word>| list(words.into_iter().map(|(word, _)| word).collect());
