@@ -495,7 +495,7 @@ fn listeners_reach_their_numbers_from_wherever_they_are_held() {
     });
     reap(launched.pid());
     assert_eq!(failure.status, 127);
-    assert_eq!(failure.cause, "cannot execute /no/such/program: No such file or directory; there is no such file");
+    assert_eq!(failure.cause, "cannot execute /no/such/program: No such file or directory");
     assert_eq!(launched.progress(), Progress::Failed(failure), "it stays so");
 }
 

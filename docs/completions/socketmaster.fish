@@ -55,7 +55,7 @@ end
 
 function __socketmaster_listeners
     printf '%s\t%s\n' \
-        tcp:// 'TCP. Without a host, one socket for IPv4 and IPv6 where the system has both' \
+        tcp:// 'TCP. Without a host, one socket serves IPv4 and IPv6, if the system has both' \
         tcp4:// 'TCP over IPv4 only' \
         tcp6:// 'TCP over IPv6 only' \
         unix:/// 'a unix stream socket at an absolute path or with an abstract name' \
@@ -66,7 +66,7 @@ function __socketmaster_listeners
         unixgram:/// 'a unix datagram socket at an absolute path or with an abstract name' \
         unixgram://@ 'a unix datagram socket at an absolute path or with an abstract name' \
         fd:// 'a socket that socketmaster has inherited as descriptor N' \
-        systemd: 'the sockets of a systemd socket unit: those of this name, or all that no other listener names, in their order and with their names' \
+        systemd: 'the sockets of a systemd socket unit that have this name; without a name, all that no other listener names. They keep their order and their names' \
         none 'no socket'
 end
 

@@ -21,19 +21,19 @@ pub const SUMMARY: &str = "socketmaster opens the listening sockets, keeps them 
      It is a correct PID 1: it reaps orphans, forwards signals, and exits with the program's exit status.";
 
 pub const WRITING_OPTIONS: &str = "Write an option with one dash or two, and its value after = or as the next word; \
-     a switch takes a value only after =. The first other word, or --, ends the options, and the rest belongs to the program. \
-     Where an option that is not repeatable is given twice, the last one counts.";
+     a switch takes a value only after =. The first other word, or --, ends the options. All following words belong to the program. \
+     If an option that is not repeatable is given twice, the last value counts.";
 
 /// The keys of the query follow it.
 pub const WRITING_LISTENERS: &str = "An empty host or * is the wildcard. Write an IPv6 address in brackets and a port as a number; \
-     port 0 is any free port. Addresses and localhost are never looked up by a resolver. A path is taken literally, up to a question mark. \
-     After the question mark come options of the socket, joined by &:";
+     port 0 is any free port. Addresses and localhost need no resolver. A path is taken literally, up to a question mark. \
+     Options of the socket follow the question mark, separated by &:";
 
 pub fn writing_variables() -> String {
     format!(
-        "A variable gives the value of an option that is not on the command line; an empty variable counts as unset. \
-         The variable of a repeatable option holds words, and so does {ARGS_VARIABLE}, \
-         the program's arguments where the command line has none. White space separates words as in systemd's ExecStart=: \
+        "A variable sets its option, unless the command line sets it; an empty variable counts as unset. \
+         The variable of a repeatable option holds several words. {ARGS_VARIABLE} holds the program's arguments, \
+         and is used if the command line has none. White space separates words as in systemd's ExecStart=: \
          single and double quotes keep a word together, a backslash begins an escape as in C, \\s is a space, and nothing is expanded. \
          Workers do not get these variables.",
     )

@@ -99,7 +99,7 @@ pub const SCHEMES: &[Scheme] = &[
     Scheme {
         name: "tcp",
         forms: &["tcp://HOST:PORT"],
-        does: "TCP. Without a host, one socket for IPv4 and IPv6 where the system has both",
+        does: "TCP. Without a host, one socket serves IPv4 and IPv6, if the system has both",
         kind: Kind::Inet(Transport::Tcp, Family::Any),
     },
     Scheme { name: "tcp4", forms: &["tcp4://HOST:PORT"], does: "TCP over IPv4 only", kind: Kind::Inet(Transport::Tcp, Family::V4) },
@@ -123,7 +123,7 @@ pub const SCHEMES: &[Scheme] = &[
     Scheme {
         name: "systemd",
         forms: &["systemd:", "systemd:NAME"],
-        does: "the sockets of a systemd socket unit: those of this name, or all that no other listener names, in their order and with their names",
+        does: "the sockets of a systemd socket unit that have this name; without a name, all that no other listener names. They keep their order and their names",
         kind: Kind::Activated,
     },
 ];

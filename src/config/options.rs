@@ -166,7 +166,7 @@ pub const OPTIONS: &[Opt] = &[
         section: PROGRAM,
         help: "working directory",
         long: "Start workers in this directory. The path is resolved at every start, so a reload follows a symlink such as `current`. \
-               socketmaster enters the directory as root, or as the user of `-user` where root may not. \
+               socketmaster enters the directory before it changes to the user of `-user`; if that fails, it tries again as this user. \
                The default is the directory in which socketmaster was started.",
         read: |draft, text| {
             draft.reloadable.dir = Some(values::not_empty(text)?.into());
@@ -185,7 +185,7 @@ pub const OPTIONS: &[Opt] = &[
         help: "user of the workers",
         long: "Run workers as this user: `LOGIN`, `UID`, `LOGIN:GROUP` or `UID:GID`. socketmaster must run as root or as that user, and opens the sockets before it changes the user. \
                A user in the passwd file gets its supplementary groups and HOME, USER, LOGNAME and SHELL. \
-               A plain number needs no entry there; HOME is then `/`. The default is socketmaster's own user.",
+               A uid without an entry there gets HOME=/. The default is socketmaster's own user.",
         read: |draft, text| {
             draft.reloadable.user = Some(UserSpec::parse(values::utf8(text)?)?);
             Ok(())
@@ -202,9 +202,9 @@ pub const OPTIONS: &[Opt] = &[
         section: RELOAD,
         help: "auto, start, accept",
         long: "Choose when a new generation is ready. `auto`: it has run for `-start` milliseconds, and it accepts connections on every listener on which the current generation accepts them; \
-               if it does not do so within 60 seconds, the reload fails. A program that was never seen to accept is judged by time alone. \
+               if it does not accept within 60 seconds, the reload fails. If socketmaster has not seen the current generation accept on any listener, only the time counts. \
                `start`: it has run for `-start` milliseconds. \
-               `accept`: as soon as a process of it accepts connections on every listener; `-start` is the time limit. \
+               `accept`: it accepts connections on every listener; `-start` is the time limit. \
                socketmaster sees in /proc whether a process accepts, so the program needs no support for it.",
         read: |draft, text| {
             draft.ready = values::ready(text)?;
@@ -240,8 +240,8 @@ pub const OPTIONS: &[Opt] = &[
         section: RELOAD,
         help: "stop signal",
         long: "Stop workers with this signal: those of the old generation at a reload, and all workers when socketmaster receives SIGTERM. \
-               It is a name with or without SIG, or a number. Use `QUIT` for nginx, unicorn and php-fpm, `USR1` for haproxy, `INT` for lighttpd. \
-               A second SIGTERM is forwarded unchanged.",
+               Write a name with or without SIG, or a number. Use `QUIT` for nginx, unicorn and php-fpm, `USR1` for haproxy, `INT` for lighttpd. \
+               socketmaster forwards a second SIGTERM unchanged.",
         read: |draft, text| {
             draft.reloadable.policy.stop_signal = signal_rules::read_stop_signal(values::utf8(text)?)?;
             Ok(())
@@ -310,7 +310,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: RELOAD,
         help: "statuses that mean 0",
-        long: "Report these exit statuses of the program as 0, as `tini -e` does. A program that SIGTERM ends counts as 143, and Java exits with 143 after a clean stop: `-ok=143`.",
+        long: "Report these exit statuses of the program as 0, as `tini -e` does. A program that SIGTERM kills has the status 143. Java exits with 143 after a clean stop: use `-ok=143`.",
         read: |draft, text| {
             draft.reloadable.policy.ok = values::statuses(text)?;
             Ok(())
@@ -343,7 +343,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: WORKERS,
         help: "variable to add",
-        long: "Set one more variable for workers, with placeholders filled in, for programs with a protocol of their own: `NGINX={fd};` for nginx, \
+        long: "Set a variable for workers, and fill in its placeholders. Use it for programs with a protocol of their own: `NGINX={fd};` for nginx, \
                `FPM_SOCKETS={host}:{port}={fd}` for php-fpm, `PUMA_INHERIT_0={fd}:{uri}` for Puma. It replaces a variable of the same name from any other source.",
         read: |draft, text| {
             // The listeners come earlier in this table, so they are known.
@@ -412,7 +412,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: OUTPUT,
         help: "more log lines",
-        long: "Log more, to help find a fault. It cannot be combined with `-quiet`.",
+        long: "Log more, for troubleshooting. It cannot be combined with `-quiet`.",
         read: |draft, text| {
             draft.verbose = values::switch(text)?;
             Ok(())
@@ -428,7 +428,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::SettingAndRequest,
         section: CONTROL,
         help: "control socket",
-        long: "Create a control socket at this address, which `-s` sends requests to: an absolute path, or `@NAME` for an abstract name. \
+        long: "Create a control socket at this address, and accept the requests of `-s` there. The address is an absolute path, or `@NAME` for an abstract name. \
                Its mode is 0600, and socketmaster accepts requests only from its own user and root. The default is no control socket.",
         read: |draft, text| {
             draft.fixed.control = Some(values::control_address(text)?);
@@ -445,7 +445,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: CONTROL,
         help: "for the master's pid",
-        long: "Write the master's pid to this file once the first generation serves. A reader sees the whole number or no file. \
+        long: "Write the master's pid to this file once the first generation serves. A reader never sees a part of the number. \
                socketmaster removes the file when it exits, unless the file then holds another pid. The default is no file.",
         read: |draft, text| {
             draft.fixed.pid_file = Some(values::not_empty(text)?.into());

@@ -23,7 +23,7 @@ pub const PROTOCOLS: &[ProtocolRow] = &[
     ProtocolRow {
         protocol: Protocol::EinhornFds,
         name: "einhorn-fds",
-        variables: "EINHORN_FDS=3. It is always the one number 3, even with several listeners, as in the original socketmaster",
+        variables: "EINHORN_FDS=3. The value is 3 even with several listeners, as in the original socketmaster",
     },
     ProtocolRow {
         protocol: Protocol::Systemd,

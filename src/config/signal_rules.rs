@@ -48,7 +48,7 @@ pub const SIGNALS: &[Row] = &[
         does: "stop in the same way, but send the signal itself to all workers",
         action: |signal| stop(Some(signal), Some(signal)),
     },
-    Row { signals: &[Signal::CHLD], does: "reap processes; not forwarded", action: |_| SignalAction::Reap },
+    Row { signals: &[Signal::CHLD], does: "reap processes. SIGCHLD is never forwarded", action: |_| SignalAction::Reap },
     Row {
         signals: &[Signal::TSTP, Signal::TTIN, Signal::TTOU],
         does: "from a terminal: forward to all workers, then suspend socketmaster too; from kill(2): only forward",

@@ -74,7 +74,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "backlog",
         value: "N",
-        does: "how many connections may wait to be accepted. The default is the system's maximum",
+        does: "maximum number of connections that wait to be accepted. The default is the system's maximum",
         goes_with: "tcp and unix",
         accepts: NUMBER,
         applies: |traits| traits.own && traits.stream,
@@ -83,7 +83,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "mode",
         value: "OCTAL",
-        does: "permission bits of the path, such as 0660. The default is what the umask leaves",
+        does: "permission bits of the path, such as 0660. The default follows from the umask",
         goes_with: "unix and unixgram paths",
         accepts: "permission bits in octal up to 0777, such as 0660",
         applies: |traits| traits.path,
@@ -131,7 +131,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "v6only",
         value: "1",
-        does: "with 1, no IPv4 on this socket; with 0, IPv4 too. The default follows from the scheme and the host",
+        does: "with 1, accept IPv6 only; with 0, accept IPv4 too. The default follows from the scheme and the host",
         goes_with: "tcp, tcp6, udp and udp6, unless the host is an IPv4 address",
         accepts: BOOLEAN,
         applies: |traits| traits.ipv6,
@@ -140,7 +140,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "device",
         value: "IFACE",
-        does: "serve only this network interface (`SO_BINDTODEVICE`)",
+        does: "accept connections and datagrams on this network interface only (`SO_BINDTODEVICE`)",
         goes_with: "tcp and udp",
         accepts: "the name of a network interface, 1 to 15 bytes",
         applies: |traits| traits.inet,
@@ -203,7 +203,7 @@ pub const QUERY_KEYS: &[QueryKey] = &[
     QueryKey {
         name: "retry",
         value: "MILLIS",
-        does: "how long to retry at start while the address is in use or does not exist yet. The default is 0",
+        does: "at start, retry for this time while the address is in use or does not exist. The default is 0",
         goes_with: "all but fd and systemd",
         accepts: "a whole number of milliseconds from 1 to 4294967295",
         applies: |traits| traits.own,

@@ -90,7 +90,7 @@ impl Running {
 
     fn load_again(&self) -> Result<(LaunchSpec, Policy, SignalTable), Error> {
         let Command::Run(config) = config::load(&self.invocation)? else {
-            return Err(Error::usage("the configuration names no program to run any more"));
+            return Err(Error::usage("the configuration no longer names a program to run"));
         };
         let reloadable = config.reloadable;
         let (policy, rules) = (reloadable.policy.clone(), reloadable.signals.clone());

@@ -155,14 +155,14 @@ impl fmt::Display for Message {
                 write!(f, "generation {generation} (pid {pid}) left processes running in its process group")
             }
             Message::GroupGone { generation, pid } => {
-                write!(f, "generation {generation} (pid {pid}): the last process of its process group is gone")
+                write!(f, "all processes in the group of generation {generation} (pid {pid}) have exited")
             }
             Message::Killed { generation, pid, waited } => {
-                write!(f, "sent SIGKILL to generation {generation} (pid {pid}), still running {} after the stop signal", Seconds(*waited))
+                write!(f, "sent SIGKILL to generation {generation} (pid {pid}), which still ran {} after the stop signal", Seconds(*waited))
             }
             Message::GroupKilled { generation, pid, waited } => write!(
                 f,
-                "sent SIGKILL to the process group of generation {generation} (pid {pid}), still running {} after the stop signal",
+                "sent SIGKILL to the process group of generation {generation} (pid {pid}), which still ran {} after the stop signal",
                 Seconds(*waited)
             ),
             Message::CannotKill { generation, pid, cause } => write!(f, "cannot kill generation {generation} (pid {pid}): {cause}"),

@@ -58,7 +58,7 @@ pub fn look(processes: &[Pid], targets: &[Target]) -> Seen {
         left -= 1;
         match look.at(pid) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => look.hide(format!(
-                "may not look into pid {pid} ({}); give socketmaster CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE), or start it as \
+                "socketmaster may not look into pid {pid} ({}); give it CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE), or start it as \
                  the user that the program changes to (USER in the image)",
                 reason(&error)
             )),
@@ -128,7 +128,8 @@ impl Look<'_> {
             // What its threads wait for cannot be known: that it has asked to be told of connections must do.
             match in_sets.is_empty() {
                 true => self.hide(format!(
-                    "the system calls of pid {pid} cannot be seen: another machine's program, an emulator, or a lack of CAP_SYS_PTRACE"
+                    "socketmaster cannot see the system calls of pid {pid}: it lacks CAP_SYS_PTRACE, or the program runs in an emulator \
+                     or is for another architecture"
                 )),
                 false => self.see(&in_sets),
             }
@@ -207,8 +208,8 @@ impl Look<'_> {
                 self.see(&ids);
             }
             Err(error) => {
-                let why = format!("may neither take a socket of another process nor ask the kernel for connections ({})", reason(error));
-                self.hide(why);
+                let why = reason(error);
+                self.hide(format!("socketmaster may neither copy sockets of another process nor list the kernel's connections ({why})"));
             }
         }
     }

@@ -157,8 +157,8 @@ impl LaunchSpec {
         let command = OneLine::from(self.command.as_os_str());
         match step {
             Step::Start => own(format!("start {command}")),
-            Step::Output => own("hand over the output pipes".to_owned()),
-            Step::Listener => own("hand over the listeners".to_owned()),
+            Step::Output => own("connect the output to the program".to_owned()),
+            Step::Listener => own("pass the listeners to the program".to_owned()),
             Step::Directory => own(format!("enter {}", self.directory.shown())),
             Step::Groups => own(format!("set the groups of uid {}", identity.map_or(0, |identity| identity.uid))),
             Step::Group => own(format!("become gid {}", identity.map_or(0, |identity| identity.gid))),

@@ -121,8 +121,7 @@ pub fn cause(errno: i32, command: &OsStr, path: Option<&OsStr>, place: Place) ->
             "the name contains a blank; write arguments after --, or in SOCKETMASTER_ARGS".to_owned()
         }
         (errno::ENOENT, Some(_)) => "the file exists, but its interpreter does not".to_owned(),
-        (errno::ENOENT, None) if command.as_bytes().contains(&b'/') => "there is no such file".to_owned(),
-        (errno::ENOENT, None) => "no directory in PATH contains it".to_owned(),
+        (errno::ENOENT, None) if !command.as_bytes().contains(&b'/') => "no directory in PATH contains it".to_owned(),
         (errno::EACCES, Some((FileKind::Directory, path))) => format!("{} is a directory", shown(&path)),
         (errno::EACCES, Some((FileKind::Executable | FileKind::Plain, path))) => {
             format!("{} is not executable: check its mode and the options of its mount", shown(&path))

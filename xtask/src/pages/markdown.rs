@@ -27,7 +27,7 @@ pub fn variables() -> String {
         let words = if opt.repeatable { "words, each a value of " } else { "" };
         opt.variable().map(|variable| [code(&variable), format!("{words}{}", code(&format!("-{}", opt.name)))])
     });
-    let args = [code(ARGS_VARIABLE), "words: the program's arguments, where the command line has none".to_owned()];
+    let args = [code(ARGS_VARIABLE), "words: the program's arguments, if the command line has none".to_owned()];
     table(["variable", "sets"], own.chain([args]))
 }
 
