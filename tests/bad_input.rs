@@ -240,7 +240,7 @@ fn an_option_in_place_of_the_program_is_answered_with_a_hint() {
 #[test]
 fn a_name_with_control_characters_stays_on_one_line() {
     let scene = Scene::new();
-    let line = "cannot execute {dir}/\\u{1b}[2J\\n: No such file or directory; ...";
+    let line = "cannot execute {dir}/\\u{1b}[2J\\n: No such file or directory";
     scene.refuses(scene.without_program(&["-command={dir}/\u{1b}[2J\n"]), Opened::Nothing, 127, line);
     refused(2, &[(&["-start=\u{1b}\n"], "-start=\\u{1b}\\n: not a whole number of milliseconds, such as 3000")]);
     refused(1, &[(&["-pid-file={dir}/\n/pid"], "cannot write the pid file {dir}/\\n/pid: No such file or directory")]);
