@@ -123,6 +123,8 @@ fn by_default_workers_write_to_the_master_s_own_output_and_it_is_not_in_the_way(
         let file = dir.join("report");
         let master = run(Setup::new().arg(prefix), &format!("report {} signals", file.display()));
         let inherited = Inherited::wait(&file);
+        // By then the pipe by which the execution was reported is closed.
+        master.wait_current(1);
         let [master, worker] = [open_fds(master.pid()), inherited.fds().into_iter().map(|(fd, what)| (fd, what.to_owned())).collect()];
         for fd in [1, 2] {
             assert!(worker[&fd].starts_with("cloexec=0 nonblock=0 pipe:["), "{prefix}: {worker:#?}");

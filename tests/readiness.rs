@@ -165,6 +165,8 @@ fn by_default_a_program_that_accepts_is_not_replaced_by_one_that_does_not() {
     let planned = Planned::new("serve");
     let master = planned.spawn(Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-start=50"));
     master.wait_current(1);
+    // It has read its plan.
+    master.wait_output("ready", SOON);
     planned.becomes("say loading await {gate} serve");
     master.signal(Signal::SIGHUP);
     master.wait_output("loading", SOON);
@@ -180,6 +182,8 @@ fn with_start_only_time_counts() {
     let planned = Planned::new("serve");
     let master = planned.spawn(Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-start=50").arg("-ready=start"));
     master.wait_current(1);
+    // It has read its plan.
+    master.wait_output("ready", SOON);
     planned.becomes("wait-by nothing");
     master.signal(Signal::SIGHUP);
     master.wait_current(2);

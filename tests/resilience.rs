@@ -449,7 +449,7 @@ fn without_memory_a_stop_ends_it_and_a_long_line_is_cut() {
 #[test]
 fn a_thousand_reloads_leave_no_descriptor_and_no_memory() {
     const RELOADS: usize = 1_000;
-    const WARM_UP: usize = 100;
+    const WARM_UP: usize = 300;
     for option in ["-prefix=false", "-prefix"] {
         let master = run(Setup::new().arg(option).arg("-start=0"), "sleep");
         master.wait_current(1);

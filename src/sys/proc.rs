@@ -80,6 +80,9 @@ fn search_children_of(parent: Pid) -> Vec<Pid> {
     .collect()
 }
 
+/// PF_EXITING, of the flags in `/proc/PID/stat`.
+const EXITING: u32 = 4;
+
 /// What is used of `/proc/PID/stat`.
 #[derive(PartialEq, Eq, Debug)]
 struct Stat {
@@ -97,8 +100,10 @@ impl Stat {
         let name = OneLine::from_bytes(stat.get(open + 1..close)?);
         let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();
-        let is_alive = !matches!(fields.next()?, "Z" | "X");
-        Some(Stat { name, is_alive, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
+        let is_dead = matches!(fields.next()?, "Z" | "X");
+        let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let flags: u32 = fields.nth(3)?.parse().ok()?;
+        Some(Stat { name, is_alive: !is_dead && flags & EXITING == 0, parent, group })
     }
 }
 
@@ -146,15 +151,14 @@ pub fn memory(pid: Pid, at: u64, bytes: &mut [u8]) -> io::Result<()> {
 
 /// Whether a process runs code for the same machine as this one, so that its system calls have the same numbers. It does
 /// not under emulation, nor in the other word size of the kernel.
-pub fn is_of_our_machine(pid: Pid) -> bool {
+pub fn is_of_our_machine(pid: Pid) -> io::Result<bool> {
     let machine = |path: String| {
         let mut header = [0; 20];
-        File::open(path).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+        File::open(path)?.read_exact(&mut header)?;
         // The class and e_machine of elf(5).
-        Some((header[4], header[18], header[19]))
+        Ok::<_, io::Error>((header[4], header[18], header[19]))
     };
-    let theirs = machine(format!("/proc/{pid}/exe"));
-    theirs.is_some() && theirs == machine("/proc/self/exe".to_owned())
+    Ok(machine(format!("/proc/{pid}/exe"))? == machine("/proc/self/exe".to_owned())?)
 }
 
 /// `running`, or the number of a system call and its arguments, the latter in hexadecimal.
@@ -226,8 +230,9 @@ mod tests {
     #[test]
     fn a_name_may_hold_anything() {
         let stat = |name: &str, is_alive| Stat { name: OneLine::from(name), is_alive, parent: 7, group: 1 };
-        assert_eq!(Stat::parse(b"12 (a) b (\n) S 7 1 2"), Some(stat("a) b (\n", true)));
-        assert_eq!(Stat::parse(b"12 (zombie) Z 7 1 2"), Some(stat("zombie", false)));
+        assert_eq!(Stat::parse(b"12 (a) b (\n) S 7 1 2 0 -1 4194304 9"), Some(stat("a) b (\n", true)));
+        assert_eq!(Stat::parse(b"12 (zombie) Z 7 1 2 0 -1 4227084 9"), Some(stat("zombie", false)));
+        assert_eq!(Stat::parse(b"12 (exiting) R 7 1 2 0 -1 4194308 9"), Some(stat("exiting", false)));
         assert_eq!(Stat::parse(b"12 (cut"), None);
     }
 
@@ -273,7 +278,7 @@ mod tests {
         assert!(descriptors(own, usize::MAX).expect("our own").contains(&fd));
         assert!(target(own, fd).expect("our own").starts_with(b"pipe:["));
         assert!(descriptor_info(own, fd, 4096).expect("our own").contains("flags:"));
-        assert!(is_of_our_machine(own));
+        assert!(is_of_our_machine(own).expect("our own"));
         let text = *b"here";
         let mut copy = [0; 4];
         memory(own, text.as_ptr() as u64, &mut copy).expect("our own");

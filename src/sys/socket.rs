@@ -126,8 +126,8 @@ pub fn send(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(nix::sys::socket::send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
 }
 
-pub fn kind(fd: &OwnedFd) -> io::Result<Kind> {
-    Ok(match getsockopt(fd, sockopt::SockType)? {
+pub fn kind(fd: impl AsFd) -> io::Result<Kind> {
+    Ok(match getsockopt(&fd, sockopt::SockType)? {
         SockType::Stream => Kind::Stream,
         SockType::Datagram => Kind::Datagram,
         SockType::SeqPacket => Kind::SeqPacket,

@@ -57,7 +57,8 @@ pub fn look(processes: &[Pid], targets: &[Target]) -> Seen {
     {
         left -= 1;
         match look.at(pid) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => look.hide(format!(
+            // While a process exits, it seems to belong to root.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && proc::process(pid).is_some() => look.hide(format!(
                 "socketmaster may not look into pid {pid} ({}); give it CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE), or start it as \
                  the user that the program changes to (USER in the image)",
                 reason(&error)
@@ -96,6 +97,12 @@ impl Look<'_> {
         self.seen.extend(new);
     }
 
+    fn are_datagram(&self, ids: &[ListenerId]) -> bool {
+        let mut targets = self.targets.iter().filter(|target| ids.contains(&target.id));
+        targets.all(|target| socket::kind(target.fd).is_ok_and(|kind| kind == socket::Kind::Datagram))
+    }
+
+    /// Looks at one process. `PermissionDenied` means that it may not be looked at, any other error that it is gone.
     fn at(&mut self, pid: Pid) -> io::Result<()> {
         let mut sockets = Vec::new();
         let mut epolls = Vec::new();
@@ -124,13 +131,10 @@ impl Look<'_> {
             }
         }
         let in_sets: Vec<ListenerId> = held.iter().filter(|(fd, _)| epolls.contains(fd)).flat_map(|(_, ids)| ids.clone()).collect();
-        if !self.see_waiting(pid, &held)? {
+        if let Some(why) = self.see_waiting(pid, &held)? {
             // What its threads wait for cannot be known: that it has asked to be told of connections must do.
             match in_sets.is_empty() {
-                true => self.hide(format!(
-                    "socketmaster cannot see the system calls of pid {pid}: it lacks CAP_SYS_PTRACE, or the program runs in an emulator \
-                     or is for another architecture"
-                )),
+                true => self.hide(format!("socketmaster cannot see the system calls of pid {pid}: {why}")),
                 false => self.see(&in_sets),
             }
         }
@@ -143,28 +147,44 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Sees what the threads of a process wait for. Whether that could be seen at all.
-    fn see_waiting(&mut self, pid: Pid, held: &[Held]) -> io::Result<bool> {
-        if !proc::is_of_our_machine(pid) {
-            return Ok(false);
+    /// Sees what the threads of a process wait for, or says why nobody can. An error means the same as in [`Look::at`].
+    fn see_waiting(&mut self, pid: Pid, held: &[Held]) -> io::Result<Option<&'static str>> {
+        if !proc::is_of_our_machine(pid)? {
+            return Ok(Some("the program runs in an emulator or is for another architecture"));
         }
-        let mut is_seen = false;
         for tid in proc::threads(pid)?.into_iter().take(MOST_THREADS) {
-            let Ok(doing) = proc::doing(pid, tid) else { continue };
-            is_seen = true;
+            let doing = match proc::doing(pid, tid) {
+                Ok(doing) => doing,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error),
+                // This thread is gone.
+                Err(_) => continue,
+            };
             let waits_for = match doing {
-                Doing::Accept(fd) | Doing::Receive(fd) | Doing::EpollWait(fd) => vec![fd],
+                Doing::Accept(fd) | Doing::EpollWait(fd) => vec![fd],
+                // Connections are not waited for in this way, and in a process that has executed another program since its
+                // descriptors were listed the number may stand for any file.
+                Doing::Receive(fd) if held.iter().any(|(held, ids)| *held == fd && self.are_datagram(ids)) => vec![fd],
+                Doing::Receive(_) => Vec::new(),
                 Doing::Poll { at, count } => read(pid, at, count.min(MOST_POLLED) * POLLFD).map(|set| polled(&set)).unwrap_or_default(),
                 Doing::Select { at, count } => {
                     read(pid, at, count.min(MOST_POLLED).div_ceil(64) * 8).map(|set| selected(&set, count)).unwrap_or_default()
                 }
                 Doing::Running | Doing::Other => Vec::new(),
             };
-            for (_, ids) in held.iter().filter(|(fd, _)| waits_for.contains(fd)) {
-                self.see(ids);
+            for (fd, ids) in held.iter().filter(|(fd, _)| waits_for.contains(fd)) {
+                // All that has been read belongs together only if nothing has changed meanwhile: a process that begins, and
+                // one that fails again and again, execute other programs all the time.
+                let is_same = match Leads::to(&proc::target(pid, *fd)?) {
+                    Leads::Socket(inode) => ids.contains(&ListenerId(inode)),
+                    Leads::Epoll => true,
+                    Leads::Elsewhere => false,
+                };
+                if is_same && proc::doing(pid, tid).is_ok_and(|again| again == doing) {
+                    self.see(ids);
+                }
             }
         }
-        Ok(is_seen)
+        Ok(None)
     }
 
     /// Sees connections that were accepted from these listeners.

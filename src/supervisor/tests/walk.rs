@@ -757,9 +757,6 @@ fn casts() -> Vec<(&'static str, Cast)> {
         ("trusted at once, KILL after 5 s", plain(kill(policy(Trust::Lived(Duration::ZERO))))),
         ("trusted when ready within 3 s, KILL after 5 s", plain(kill(ready))),
         ("trusted when ready, however late", plain(policy(Trust::Ready { within: None }))),
-        ("trusted after 6 ms where the current one accepts", plain(policy(AUTO))),
-        ("trusted when it accepts, within 20 ms", plain(policy(ACCEPT))),
-        ("callers, trusted where the current one accepts", Cast { callers: true, crowd: 2, ..plain(policy(AUTO)) }),
         ("two workers, trusted after 3 s", plain(Policy { workers: 2, ..lived.clone() })),
         ("two workers, trusted when ready", plain(Policy { workers: 2, ..policy(Trust::Ready { within: None }) })),
         ("callers that ask and go away", Cast { callers: true, ..plain(lived.clone()) }),
@@ -768,6 +765,9 @@ fn casts() -> Vec<(&'static str, Cast)> {
         ("suspended by an operator", Cast { suspends: true, ..plain(lived.clone()) }),
         ("on a terminal, without a shell", Cast { suspends: true, terminal: Terminal::Leader, ..plain(lived.clone()) }),
         ("on a terminal, as a shell's job", Cast { suspends: true, terminal: Terminal::Job, ..plain(lived) }),
+        ("trusted after 6 ms where the current one accepts", plain(policy(AUTO))),
+        ("trusted when it accepts, within 20 ms", plain(policy(ACCEPT))),
+        ("callers, trusted where the current one accepts", Cast { callers: true, crowd: 2, ..plain(policy(AUTO)) }),
     ]
 }
 
@@ -843,8 +843,8 @@ fn every_promise_can_be_seen_broken() {
                 actions.push(Action::Kill { id: *id });
             }
         }),
-        (Broken::ListenersClosedWhileServing, |_, event, actions| {
-            if let Event::Requested { request: Request::Reload, .. } = event {
+        (Broken::ListenersClosedWhileServing, |world, event, actions| {
+            if let (Event::Requested { request: Request::Reload, .. }, true) = (event, world.served) {
                 actions.push(Action::CloseListeners);
             }
         }),
