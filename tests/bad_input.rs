@@ -264,7 +264,7 @@ fn a_pid_file_that_cannot_be_written_is_refused_before_anything_is_opened() {
 #[test]
 fn no_command_at_all_is_told() {
     let scene = Scene::new();
-    let line = "no program to run; give one with -command=PATH, or behind the options";
+    let line = "no program to run; give one with -command=PATH, or after the options";
     scene.refuses(scene.without_program(&[]), Opened::Nothing, 2, line);
     scene.refuses(scene.without_program(&["--"]), Opened::Nothing, 2, line);
     scene.refuses(scene.without_program(&["-command="]), Opened::Nothing, 2, "-command=: is empty; give a path");

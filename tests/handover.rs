@@ -550,7 +550,7 @@ fn options_and_arguments_come_from_variables_where_the_command_line_has_none() {
     let listen = format!("-listen=unix://{}/c?name=c", dir.display());
     let setup = from_variables().arg(listen).arg("-env=ONE=1").arg("-ok=8").arg("-handoff=systemd,einhorn-fds");
     let words = ["report", report.to_str().expect("a plain path"), "exit", "8"];
-    // With a command from the environment, all words behind the options are its arguments.
+    // With a command from the environment, all words after the options are its arguments.
     let mut master = setup.program(words[0], &words[1..]).spawn();
     assert_eq!(master.wait_exit(SOON), exited(0));
     assert_eq!(told(names, &Inherited::wait(&report)), ["c", "1", "unset", "3"]);

@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn without_a_program_one_line_says_how_to_give_one() {
         for words in [&[][..], &["--"], &["-start=1"]] {
-            assert_eq!(wrong_with(words, &[]), "no program to run; give one with -command=PATH, or behind the options");
+            assert_eq!(wrong_with(words, &[]), "no program to run; give one with -command=PATH, or after the options");
         }
         assert_eq!(wrong_with(&["-command="], &[]), "-command=: is empty; give a path");
         assert!(wrong_with(&["", "a"], &[]).ends_with("is empty"));

@@ -120,10 +120,10 @@ impl Draft {
         let mut operands = operands.into_iter();
         reloadable.command = match self.command {
             Some(command) => command,
-            None => operands.next().ok_or_else(|| Error::usage("no program to run; give one with -command=PATH, or behind the options"))?,
+            None => operands.next().ok_or_else(|| Error::usage("no program to run; give one with -command=PATH, or after the options"))?,
         };
         if reloadable.command.is_empty() {
-            return Err(Error::usage("the program's name, the first word behind the options, is empty"));
+            return Err(Error::usage("the program's name, the first word after the options, is empty"));
         }
         reloadable.args = operands.collect();
         if let (true, Some(text)) = (reloadable.args.is_empty(), variable(environment, ARGS_VARIABLE)) {

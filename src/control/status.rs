@@ -114,10 +114,10 @@ impl Snapshot {
     pub fn table(&self) -> String {
         let up = Age(self.uptime);
         let mut text = format!("socketmaster {}, pid {}, up {up}: {}\n", env!("CARGO_PKG_VERSION"), self.pid, self.line());
-        text.push_str(&format!("\n{:>10}  {:8}  {:>7}  {:>8}\n", "GENERATION", "ROLE", "PID", "AGE"));
+        text.push_str(&format!("\n{:>10}  {:9}  {:>7}  {:>8}\n", "GENERATION", "ROLE", "PID", "AGE"));
         for worker in self.sorted() {
             let age = Age(worker.age).to_string();
-            text.push_str(&format!("{:>10}  {:8}  {:>7}  {age:>8}", worker.generation.0, role(worker), worker.pid.as_raw()));
+            text.push_str(&format!("{:>10}  {:9}  {:>7}  {age:>8}", worker.generation.0, role(worker), worker.pid.as_raw()));
             if let Some((signal, ago)) = worker.told {
                 text.push_str(&format!("  sent {signal} {} ago", Age(ago)));
             }
@@ -286,9 +286,9 @@ mod tests {
             format!(
                 "socketmaster {version}, pid 7, up 3 s: generation 2 (pid 102) serves; stopping workers: 1
 
-GENERATION  ROLE          PID       AGE
-         2  current       102       2 s
-         1  retiring      101       3 s  sent SIGTERM 1 s ago
+GENERATION  ROLE           PID       AGE
+         2  current        102       2 s
+         1  retiring       101       3 s  sent SIGTERM 1 s ago
 
         FD  LISTENER
          3  tcp://127.0.0.1:80  web  12 waiting
@@ -297,6 +297,15 @@ GENERATION  ROLE          PID       AGE
 last reload, 1 s ago: generation 2 (pid 102) is current after 1.00 s"
             )
         );
+    }
+
+    #[test]
+    fn the_columns_fit_the_longest_role() {
+        let candidate = WorkerSeen { role: Role::Candidate, ..current(102, 2) };
+        let table = snapshot(State::Reloading, vec![current(101, 1), candidate]).table();
+        let mut rows = table.lines().skip(2).take(3);
+        let width = rows.next().expect("a header").len();
+        assert!(rows.all(|row| row.len() == width), "{table}");
     }
 
     #[test]
