@@ -40,11 +40,8 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
     // SAFETY: they come straight from the C runtime.
     let args = unsafe { arguments(argc, argv) };
     c_int::from(start(args, found).unwrap_or_else(|error| {
-        // The journal adds the name itself, and reads the level from the line.
-        let is_the_journal = std::env::var_os("JOURNAL_STREAM").is_some_and(|stream| NonblockingStderr::is_the_journal(&stream));
-        let tag = if is_the_journal { "<3>" } else { "socketmaster: " };
         // The write fails if nobody reads; the exit status still tells. What was typed stays on its line.
-        let _ = writeln!(std::io::stderr(), "{tag}{}", OneLine::from(error.to_string()));
+        let _ = writeln!(std::io::stderr(), "{}{}", NonblockingStderr::error_tag(), OneLine::from(error.to_string()));
         error.exit_status()
     }))
 }

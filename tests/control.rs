@@ -69,6 +69,25 @@ impl Scene {
     }
 }
 
+/// As in `systemctl reload`: the journal adds the name, and a second one would be in the way.
+#[test]
+fn a_refusal_in_the_journal_has_a_level_and_no_name() {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    let scene = Scene::new();
+    become_program(&scene.dir, "exit 3");
+    fs::remove_file(scene.dir.join("app")).expect("it is there");
+    let (mut reader, journal) = UnixStream::pair().expect("a pair");
+    let stat = nix::sys::stat::fstat(&journal).expect("a socket");
+    let mut command = asker(&scene.control().display().to_string(), &["-s=reload"]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino)).stderr(OwnedFd::from(journal));
+    assert_eq!(command.status().expect("it starts"), exited(1));
+    drop(command);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("text");
+    assert!(text.starts_with("<3>reload failed: "), "{text}");
+}
+
 /// Each start runs the worker with these words.
 fn become_program(dir: &Path, words: &str) {
     let next = dir.join("next");

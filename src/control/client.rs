@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::sys::errno::reason;
 use crate::sys::signal::InheritedSignals;
 use crate::sys::socket::{self, ConnectWait};
+use crate::sys::stderr::NonblockingStderr;
 use crate::sys::{peer, user};
 use crate::types::one_line::OneLine;
 use crate::types::request::Verb;
@@ -39,7 +40,7 @@ pub fn ask(ask: &Ask, found: InheritedSignals) -> Result<u8, Error> {
     let shown = if ask.json { protocol::printable(line.trim_end()) } else { lines(&text) };
     let (said, stream) = match ok || ask.json {
         true => (writeln!(io::stdout(), "{shown}"), "standard output"),
-        false => (writeln!(io::stderr(), "socketmaster: {shown}"), "standard error"),
+        false => (writeln!(io::stderr(), "{}{shown}", NonblockingStderr::error_tag()), "standard error"),
     };
     said.map_err(|error| Error::cannot("write to", stream, reason(&error)))?;
     Ok(u8::from(!ok))

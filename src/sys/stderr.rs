@@ -54,6 +54,13 @@ impl NonblockingStderr {
         fstat(io::stderr()).is_ok_and(|stat| stream.as_bytes() == format!("{}:{}", stat.st_dev, stat.st_ino).as_bytes())
     }
 
+    /// How an error line on standard error begins, outside of a running master: with the name, or for the journal, which
+    /// adds the name itself, with the level.
+    pub fn error_tag() -> &'static str {
+        let is_the_journal = std::env::var_os("JOURNAL_STREAM").is_some_and(|stream| NonblockingStderr::is_the_journal(&stream));
+        if is_the_journal { "<3>" } else { "socketmaster: " }
+    }
+
     /// Another descriptor in its place. It becomes non-blocking.
     #[cfg(test)]
     pub fn over(fd: OwnedFd) -> NonblockingStderr {
