@@ -202,6 +202,14 @@ test-deb: std debs ## the packages on Debian 12 and 13 with systemd; needs root,
 	SOCKETMASTER_PACKAGES=$(CURDIR)/dist $(CARGO) test --locked --target $(TARGET) --test deb -- --test-threads=4
 	scripts/test-arm package
 
+# PAGES names some of the pages, SERVERS some of the servers, RELOADS how often each is reloaded.
+.PHONY: test-docs
+test-docs: image deb ## what the documentation shows, as it stands, with real servers; PAGES= SERVERS= RELOADS=10; needs root and docker
+	scripts/doc-servers
+	$(CARGO) build --locked --target $(TARGET) --example worker --example hello --example client
+	SOCKETMASTER=$(CURDIR)/$(BINARY) SOCKETMASTER_PACKAGES=$(CURDIR)/dist PAGES="$(PAGES)" SERVERS="$(SERVERS)" RELOADS=$(RELOADS) \
+	  $(CARGO) test --locked --target $(TARGET) --test docs
+
 .PHONY: check-workflows
 check-workflows: ## the workflows against their schema, and zizmor's opinion of them
 	@test -x target/workflows/bin/zizmor || { python3 -m venv target/workflows && target/workflows/bin/pip install --quiet $(WORKFLOW_TOOLS); }

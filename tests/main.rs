@@ -6,6 +6,9 @@
 mod architecture;
 mod bad_input;
 mod config;
+#[allow(dead_code, reason = "its tests run here, and `make test-docs` uses it")]
+#[path = "docs/console.rs"]
+mod console;
 mod control;
 mod faults_of_the_original;
 mod handover;
@@ -15,6 +18,9 @@ mod init;
 mod lifecycle;
 mod manager;
 mod output;
+#[allow(dead_code, reason = "its tests run here, and `make test-docs` uses it")]
+#[path = "docs/page.rs"]
+mod page;
 mod readiness;
 mod resilience;
 mod rollover;

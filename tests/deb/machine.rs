@@ -105,7 +105,7 @@ pub enum With {
 /// away with this; after a failure its journal is printed.
 pub struct Machine {
     pub release: Release,
-    name: String,
+    pub name: String,
 }
 
 impl Machine {
@@ -127,6 +127,12 @@ impl Machine {
 
     #[track_caller]
     pub fn boot(release: Release, with: With) -> Option<Machine> {
+        Self::boot_with(release, with, &[])
+    }
+
+    /// With more options of `docker create`.
+    #[track_caller]
+    pub fn boot_with(release: Release, with: With, more: &[&str]) -> Option<Machine> {
         let image = bare(release)?;
         let programs = ["client", "hello", "worker"].map(|name| (name, fixture(name)));
         let package = ("socketmaster.deb", package_for(own_architecture())?);
@@ -134,7 +140,7 @@ impl Machine {
         let volumes: Vec<String> = volumes.collect();
         let name = new_name();
         let volumes: Vec<&str> = volumes.iter().map(String::as_str).collect();
-        docker([&["create", "--name", &name], Self::OPTIONS, &volumes, &[image], Self::INIT].concat());
+        docker([&["create", "--name", &name], Self::OPTIONS, more, &volumes, &[image], Self::INIT].concat());
         // From here on it is removed, whatever happens.
         let machine = Machine { release, name };
         docker(["start", &machine.name]);

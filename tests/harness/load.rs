@@ -366,10 +366,12 @@ impl Answer {
             Some(length) => Some(length.parse::<usize>().map_err(|_| Failure::wrong(format!("length {length}")))?),
             None => None,
         };
-        if length.map_or(!ended, |length| body.len() < length) {
+        let chunked = header(&head, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+        let whole = if chunked { body.ends_with(b"0\r\n\r\n") } else { length.map_or(ended, |length| body.len() >= length) };
+        if !whole {
             return Ok(None);
         }
-        let keeps = length.is_some() && !header(&head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let keeps = (length.is_some() || chunked) && !header(&head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let body = String::from_utf8_lossy(&body[..length.unwrap_or(body.len())]).into_owned();
         Ok(Some(Self { status: status.into(), body, keeps }))
     }
