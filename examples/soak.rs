@@ -100,7 +100,7 @@ impl Kind {
     /// What the answer to the reload holds.
     fn outcome(self) -> &'static str {
         match self {
-            Kind::Good | Kind::Deaf => "serves",
+            Kind::Good | Kind::Deaf => "is current after",
             Kind::ExitsAtOnce => "exited with status 3",
             Kind::ExitsAfterAMoment => "exited with status 4",
             Kind::CannotBeExecuted => "cannot execute",
