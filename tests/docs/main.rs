@@ -418,10 +418,10 @@ fn run_console(session: &mut Session, block: &Block) -> Result<(), String> {
 }
 
 fn run_until_it_serves(session: &mut Session, block: &Block, port: u16) -> Result<(), String> {
-    let step = session.leave(&block.text, 0);
+    let step = session.leave(&format!("export SOCKETMASTER_CONTROL=@docs\n{}", block.text), 0);
     let accepts = format!("(for _ in $(seq 300); do ! (exec 9<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null || exit 0; sleep 0.1; done; exit 1)");
     let served = session.run(&accepts).well();
-    let stopped = session.run("set +e\nkill -TERM -- -${jobs[0]}\nwait ${jobs[0]}\ntrue").well();
+    let stopped = session.run("socketmaster -control=@docs -s stop").well();
     let printed = session.printed(&step);
     if served && stopped { Ok(()) } else { Err(format!("port {port} accepts: {served}, stops: {stopped}, printed:\n{printed}")) }
 }

@@ -334,4 +334,49 @@ mod tests {
         assert_eq!(found.iter().map(|block| &block.kind).collect::<Vec<_>>(), [&Kind::Shell, &Kind::Text, &Kind::Text]);
         assert!(found[0].skipped().is_some());
     }
+
+    fn source(path: &str) -> String {
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+    }
+
+    #[test]
+    fn every_page_can_be_taken_apart() {
+        let pages = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).expect("docs");
+        let names = pages.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        let names = names.filter(|name| name.ends_with(".md") || name.ends_with(".1")).map(|name| format!("docs/{name}"));
+        let others = ["README.md", "debian/conf.README", "debian/README.Debian"].map(String::from);
+        for name in names.chain(others) {
+            blocks(&name, &source(&name)).unwrap_or_else(|why| panic!("{why}"));
+        }
+    }
+
+    /// Whether all words of a line are in the other one, in the same order.
+    fn is_part_of(line: &str, other: &str) -> bool {
+        let mut words = other.split_whitespace();
+        line.split_whitespace().all(|word| words.any(|other| other == word))
+    }
+
+    #[test]
+    fn the_line_for_each_server_in_a_table_is_part_of_one_that_runs() {
+        let page = source("docs/servers.md");
+        let found = blocks("docs/servers.md", &page).unwrap();
+        let lines = found.iter().filter(|block| block.kind == Kind::Shell && block.server().is_some());
+        let lines: Vec<&str> = lines.map(|block| block.text.trim()).filter(|line| line.starts_with("socketmaster ")).collect();
+        for text in [&page, &source("README.md")] {
+            let rows: Vec<Vec<&str>> = text
+                .lines()
+                .skip_while(|line| !line.starts_with("| server | options"))
+                .skip(2)
+                .take_while(|line| line.starts_with('|'))
+                .map(|line| line.split('|').map(str::trim).collect())
+                .collect();
+            assert_eq!(rows.len(), 12);
+            for row in rows {
+                let program = row[3].strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or_default();
+                let line = format!("socketmaster {} -- {program}", row[2].trim_matches('`'));
+                assert!(lines.iter().any(|other| is_part_of(&line, other)), "{line}");
+            }
+        }
+        assert!(!is_part_of("a c b", "a b c d"));
+    }
 }
