@@ -46,6 +46,8 @@ use session::Session;
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 /// Begins the part of this program that is in the namespaces of a page.
 const INSIDE: &str = "--inside";
+/// What the pages use in a machine with Debian beside the package.
+const DEBIAN_PACKAGES: &str = "curl,python3";
 /// An application for the manual, which has no files: `app.py`. Its `/srv/app/current/app` is a static server.
 const APPLICATION: &str = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n";
 /// A page of false pages, of which two reloads are enough.
@@ -200,7 +202,11 @@ fn in_namespaces(name: &str, text: &str) -> Summary {
     };
     if found.iter().any(|block| block.skipped().is_none() && block.directives.contains(&Directive::Debian)) {
         // It needs the network, once.
-        let made = Command::new(Path::new(SOURCE).join("scripts/debian-image")).arg("trixie").output().expect("bash");
+        let made = Command::new(Path::new(SOURCE).join("scripts/debian-image"))
+            .arg("trixie")
+            .env("DEBIAN_PACKAGES", DEBIAN_PACKAGES)
+            .output()
+            .expect("bash");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
     let mut all = Summary::default();
@@ -231,6 +237,7 @@ fn part_in_namespaces(name: &str, text: &str, recipe: &str) -> Summary {
         .arg(env::current_exe().expect("/proc"))
         .args([INSIDE, name, recipe])
         .args([&page, &summary])
+        .env("DEBIAN_PACKAGES", DEBIAN_PACKAGES)
         .env("DOCS_NETWORK", network.as_raw_fd().to_string())
         .envs((name == WRONG).then_some(("RELOADS", "2")))
         .status();
