@@ -180,13 +180,13 @@ impl Supervisor {
             (Starting,       SpawnFailed { id, error })             => self.first_generation_cannot_start(id, error, now, act),
             (Starting,       Ready { id })                          => self.first_generation_is_ready(id, now, act),
             (Starting,       Exited { id, status, group_left })     => self.first_generation_lost_one(id, status, group_left, now, act),
-            (Starting,       Looked { generation, accepts, hidden }) => self.first_generation_looked_at(generation, &accepts, hidden, now, act),
+            (Starting,       Looked { generation, accepts, hidden }) => { self.note_look(generation, &accepts, hidden.is_some()); self.first_generation_looked_at(generation, hidden, now, act) }
             (Starting,       Tick)                                  => { self.first_generation_is_late(now, act); self.look(now, act) }
 
             (Serving,        Exited { id, status, group_left })     => { let loss = self.worker_exited(id, status, group_left, now, act); self.lost_while_serving(loss, act) }
             (Serving,        GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_serving(loss, act) }
 
-            (Serving,        Looked { generation, accepts, hidden }) => self.current_looked_at(generation, &accepts, hidden.as_ref(), now, act),
+            (Serving,        Looked { generation, accepts, hidden }) => { self.note_look(generation, &accepts, hidden.is_some()); self.current_looked_at(generation, now, act) }
             (Serving,        Tick)                                  => { self.announce_by_time(now, act); self.look(now, act) }
 
             (RollingOver(_), Loaded { policy, listeners })          => self.start_candidate(policy, listeners, now, act),
@@ -196,7 +196,7 @@ impl Supervisor {
             (RollingOver(_), Ready { id })                          => self.candidate_is_ready(id, now, act),
             (RollingOver(_), Exited { id, status, group_left })     => { let loss = self.worker_exited(id, status, group_left, now, act); self.lost_while_rolling_over(loss, now, act) }
             (RollingOver(_), GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_rolling_over(loss, now, act) }
-            (RollingOver(_), Looked { generation, accepts, hidden }) => self.looked_while_rolling_over(generation, &accepts, hidden, now, act),
+            (RollingOver(_), Looked { generation, accepts, hidden }) => { self.note_look(generation, &accepts, hidden.is_some()); self.looked_while_rolling_over(generation, hidden, now, act) }
             (RollingOver(_), Tick)                                  => { self.candidate_time_is_over(now, act); self.look(now, act) }
 
             (Stopping,       Exited { id, status, group_left })     => { self.worker_exited(id, status, group_left, now, act); self.end_if_alone(act) }
@@ -289,8 +289,7 @@ impl Supervisor {
 
     fn serve(&mut self, now: Instant, act: &mut Vec<Action>) {
         self.phase = Phase::Serving;
-        self.timers.stop(Timer::Trust);
-        self.stop_looking();
+        self.stop_judging();
         act.push(Action::Log(Message::Current { generation: self.newest }));
         self.wait_to_announce(now, act);
         self.run_remembered_reload(now, act);
@@ -300,6 +299,10 @@ impl Supervisor {
 
     fn workers(&self) -> impl Iterator<Item = (&Generation, &Worker)> {
         self.generations.iter().flat_map(|generation| generation.workers.iter().map(move |worker| (generation, worker)))
+    }
+
+    fn generation_mut(&mut self, number: GenerationNumber) -> Option<&mut Generation> {
+        self.generations.iter_mut().find(|generation| generation.number == number)
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {

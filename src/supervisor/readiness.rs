@@ -10,7 +10,7 @@ use super::generation::Generation;
 use super::message::Message;
 use super::timers::Timer;
 use super::{Phase, Supervisor};
-use crate::types::listener::ListenerId;
+use crate::types::listener::{ListenerId, ListenerLabel};
 use crate::types::one_line::OneLine;
 use crate::types::process::GenerationNumber;
 use crate::types::settings::Trust;
@@ -31,7 +31,9 @@ impl Supervisor {
         self.timers.set(Timer::Look, now.after(FIRST_PAUSE));
     }
 
-    pub(super) fn stop_looking(&mut self) {
+    /// It is decided whether a generation is trusted: no deadline and no look is due any more.
+    pub(super) fn stop_judging(&mut self) {
+        self.timers.stop(Timer::Trust);
         self.timers.stop(Timer::Look);
     }
 
@@ -58,7 +60,7 @@ impl Supervisor {
     }
 
     fn look_again(&mut self, number: GenerationNumber, now: Instant) {
-        if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number) {
+        if let Some(generation) = self.generation_mut(number) {
             generation.looks = generation.looks.saturating_add(1);
             let pause = FIRST_PAUSE.saturating_mul(1 << generation.looks.min(8)).min(LONGEST_PAUSE);
             self.timers.set(Timer::Look, now.after(pause));
@@ -67,24 +69,28 @@ impl Supervisor {
 
     // ---- what follows
 
-    fn note_looked(&mut self, number: GenerationNumber, accepts: &[ListenerId], is_hidden: bool) {
-        if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number) {
+    /// Keeps what a look has shown. Each phase then draws its own conclusion.
+    pub(super) fn note_look(&mut self, number: GenerationNumber, accepts: &[ListenerId], is_hidden: bool) {
+        if let Some(generation) = self.generation_mut(number) {
             generation.note_accepts(accepts);
             generation.hidden |= is_hidden;
         }
+    }
+
+    /// The first listener on which the current generation has not been seen to accept.
+    pub(super) fn missing_of_current(&self) -> Option<&ListenerLabel> {
+        self.current()?.missing(|_| true)
     }
 
     /// Handles a look at the first generation, which is current only when it accepts.
     pub(super) fn first_generation_looked_at(
         &mut self,
         number: GenerationNumber,
-        accepts: &[ListenerId],
         hidden: Option<OneLine>,
         now: Instant,
         act: &mut Vec<Action>,
     ) {
-        self.note_looked(number, accepts, hidden.is_some());
-        match (self.current().and_then(|current| current.missing(|_| true)), hidden) {
+        match (self.missing_of_current(), hidden) {
             (None, _) => {
                 act.push(Action::Log(Message::Accepts { generation: number }));
                 self.serve(now, act);
@@ -92,26 +98,17 @@ impl Supervisor {
             (Some(_), None) => self.look_again(number, now),
             (Some(_), Some(why)) => {
                 self.judge_by_time(number, why, act);
-                self.timers.stop(Timer::Trust);
                 self.serve(now, act);
             }
         }
     }
 
     /// Handles a look at the current generation while the service manager still waits for the start to succeed.
-    pub(super) fn current_looked_at(
-        &mut self,
-        number: GenerationNumber,
-        accepts: &[ListenerId],
-        hidden: Option<&OneLine>,
-        now: Instant,
-        act: &mut Vec<Action>,
-    ) {
-        self.note_looked(number, accepts, hidden.is_some());
+    pub(super) fn current_looked_at(&mut self, number: GenerationNumber, now: Instant, act: &mut Vec<Action>) {
         if self.announced {
             return;
         }
-        match self.current().and_then(|current| current.missing(|_| true)) {
+        match self.missing_of_current() {
             None => self.announce_serving(act),
             Some(_) => self.look_again(number, now),
         }
@@ -120,12 +117,10 @@ impl Supervisor {
     pub(super) fn looked_while_rolling_over(
         &mut self,
         number: GenerationNumber,
-        accepts: &[ListenerId],
         hidden: Option<OneLine>,
         now: Instant,
         act: &mut Vec<Action>,
     ) {
-        self.note_looked(number, accepts, hidden.is_some());
         if self.candidate().is_none_or(|candidate| candidate.number != number) {
             if self.current().is_some_and(|current| current.looks + 1 < LOOKS_AT_CURRENT && current.missing(|_| true).is_some()) {
                 self.look_again(number, now);
@@ -155,7 +150,7 @@ impl Supervisor {
     /// If the master cannot look, the time that a generation has run decides whether it is ready.
     fn judge_by_time(&mut self, number: GenerationNumber, why: OneLine, act: &mut Vec<Action>) {
         act.push(Action::Log(Message::Hidden { generation: number, why }));
-        if let Some(generation) = self.generations.iter_mut().find(|generation| generation.number == number)
+        if let Some(generation) = self.generation_mut(number)
             && let Trust::Accepts { unseen, .. } = generation.policy.trust
         {
             generation.policy.trust = Trust::Lived(unseen);
@@ -207,7 +202,7 @@ impl Supervisor {
         }
         if let Some(Generation { number, policy, hidden: false, .. }) = self.current()
             && let Trust::LivedAndAccepts { .. } = policy.trust
-            && let Some(listener) = self.current().and_then(|current| current.missing(|_| true))
+            && let Some(listener) = self.missing_of_current()
         {
             act.push(Action::Log(Message::NobodyAcceptsOn { generation: *number, listener: listener.uri.clone() }));
         }
@@ -218,8 +213,7 @@ impl Supervisor {
     pub(super) fn announce_serving(&mut self, act: &mut Vec<Action>) {
         if !self.announced {
             self.announced = true;
-            self.timers.stop(Timer::Trust);
-            self.timers.stop(Timer::Look);
+            self.stop_judging();
             act.push(Action::Announce(Lifecycle::Serving));
         }
     }

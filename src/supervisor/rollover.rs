@@ -171,8 +171,7 @@ impl Supervisor {
             };
         }
         self.outcome = Outcome::Unknown;
-        self.timers.stop(Timer::Trust);
-        self.stop_looking();
+        self.stop_judging();
         self.follow_with_the_terminal(act);
         // Log this before the stop of the old generation, so that a reader sees the reason first.
         act.push(Action::Log(Message::Current { generation: self.newest }));
@@ -195,8 +194,7 @@ impl Supervisor {
         for generation in self.generations.iter_mut().filter(|generation| generation.role == Role::Candidate) {
             generation.role = Role::Retiring;
         }
-        self.timers.stop(Timer::Trust);
-        self.stop_looking();
+        self.stop_judging();
         self.phase = Phase::Serving;
         self.retire(now, act);
         self.end_reload(Err(failed), now, act);

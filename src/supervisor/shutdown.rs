@@ -38,7 +38,7 @@ impl Supervisor {
     pub(super) fn first_generation_is_late(&mut self, now: Instant, act: &mut Vec<Action>) {
         if self.timers.take_due(Timer::Trust, now) {
             self.outcome = Outcome::Own(1);
-            act.push(Action::Log(match self.current().and_then(|current| current.missing(|_| true)) {
+            act.push(Action::Log(match self.missing_of_current() {
                 Some(listener) => Message::NobodyAcceptsOn { generation: self.newest, listener: listener.uri.clone() },
                 None => Message::NotReady { generation: self.newest },
             }));
@@ -78,8 +78,7 @@ impl Supervisor {
     pub(super) fn begin_stop(&mut self, act: &mut Vec<Action>) {
         if self.phase != Phase::Stopping {
             self.phase = Phase::Stopping;
-            self.timers.stop(Timer::Trust);
-            self.stop_looking();
+            self.stop_judging();
             let callers = self.requests.no_more_reloads();
             act.extend(callers.into_iter().map(|caller| Action::Answer { caller, reply: Reply::Stopping }));
             act.push(Action::Announce(Lifecycle::Stopping));
