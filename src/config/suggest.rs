@@ -14,6 +14,11 @@ pub fn or_accepted<'a>(typed: &str, mut known: impl Iterator<Item = &'a str>, ac
     }
 }
 
+/// The same if nothing but the known words is accepted.
+pub fn or_one_of<'a>(typed: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    or_accepted(typed, known.clone(), &known.collect::<Vec<_>>().join(", "))
+}
+
 // One body for all kinds of words: a generic one would be in the program once for each.
 fn nearest_of<'a>(typed: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_ascii_lowercase();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::env_template::Template;
 use super::listen_uri::Endpoint;
 use super::options::SWITCH_WORDS;
-use super::suggest::or_accepted;
+use super::suggest::or_one_of;
 use super::{READY_WORDS, Ready};
 use crate::types::request::{VERBS, VerbRow, find};
 use crate::types::socket_name::SocketName;
@@ -35,9 +35,8 @@ pub fn millis(text: &OsStr) -> Result<Duration, String> {
 
 pub fn ready(text: &OsStr) -> Result<Ready, String> {
     let text = utf8(text)?;
-    let words = || READY_WORDS.iter().map(|(word, ..)| *word);
     let found = READY_WORDS.iter().find(|(word, ..)| *word == text).map(|(_, ready, _)| *ready);
-    found.ok_or_else(|| format!("unknown; {}", or_accepted(text, words(), &words().collect::<Vec<_>>().join(", "))))
+    found.ok_or_else(|| format!("unknown; {}", or_one_of(text, READY_WORDS.iter().map(|(word, ..)| *word))))
 }
 
 pub fn statuses(text: &OsStr) -> Result<Vec<u8>, String> {
@@ -55,8 +54,7 @@ pub fn control_address(text: &OsStr) -> Result<SocketName, String> {
 
 pub fn request(text: &OsStr) -> Result<&'static VerbRow, String> {
     let text = utf8(text)?;
-    let words = || VERBS.iter().map(|row| row.word);
-    find(text).ok_or_else(|| format!("unknown request {text:?}; {}", or_accepted(text, words(), &words().collect::<Vec<_>>().join(", "))))
+    find(text).ok_or_else(|| format!("unknown request {text:?}; {}", or_one_of(text, VERBS.iter().map(|row| row.word))))
 }
 
 /// `KEY=TEMPLATE`. The placeholders are about these listeners.

@@ -175,6 +175,8 @@ impl Plan {
 #[derive(Debug, Default)]
 pub struct ListenerSet {
     sockets: Vec<HeldSocket>,
+    /// Shared with every generation: made when the set changes, and not at each reload.
+    labels: Rc<[ListenerLabel]>,
     /// The paths of other sockets, which are restored in the same way.
     others: Vec<UnixPath>,
     directories: Directories,
@@ -267,6 +269,8 @@ impl ListenerSet {
             held.listener.fd = number(place);
             held.listener.name = held.resolved.settings.name.clone();
         }
+        let label = |held: &HeldSocket| ListenerLabel { id: held.id, uri: OneLine::from(held.listener.uri.as_str()) };
+        self.labels = self.sockets.iter().map(label).collect();
         self.watch_paths();
         Ok(before.into_iter().flatten().collect())
     }
@@ -373,7 +377,7 @@ impl ListenerSet {
 
     /// What log lines call them, in the same order.
     pub fn labels(&self) -> Rc<[ListenerLabel]> {
-        self.sockets.iter().map(|held| ListenerLabel { id: held.id, uri: OneLine::from(held.listener.uri.as_str()) }).collect()
+        self.labels.clone()
     }
 
     /// Closes the master's copies, so that clients are refused as soon as workers have closed theirs. Paths stay until the

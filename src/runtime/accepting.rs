@@ -30,8 +30,12 @@ impl Running {
 
     /// Processes of these groups whose parent has become the master.
     fn left_of(&self, groups: &[Pid]) -> Vec<Process> {
-        let children = proc::children(MOST_LEFT).into_iter();
-        children.filter(|child| !self.workers.knows(child.pid) && groups.iter().any(|group| group.as_raw() == child.group)).collect()
+        self.adopted(MOST_LEFT).filter(|child| groups.iter().any(|group| group.as_raw() == child.group)).collect()
+    }
+
+    /// Among the first `most` children of the master, those that the program and not the master has started.
+    pub(super) fn adopted(&self, most: usize) -> impl Iterator<Item = Process> {
+        proc::children(most).into_iter().filter(|child| !self.workers.knows(child.pid))
     }
 
     /// Logs the processes that the first process of a worker has left behind and that still accept. Clients would get answers
@@ -42,14 +46,15 @@ impl Running {
         }
         for process in self.left_of(&[leader]) {
             let Seen { accepts, .. } = accept::look(&[process.pid], &self.targets());
-            let labels = self.listeners.labels();
-            let Some(listener) = labels.iter().find(|listener| accepts.contains(&listener.id)) else { continue };
+            let Some(socket) = self.listeners.sockets().iter().find(|socket| accepts.contains(&socket.id())) else { continue };
             self.log.note(
                 Level::Warning,
                 format_args!(
                     "pid {} ({}) of generation {generation} still accepts connections on {}, although its parent, pid {leader}, has \
                      exited; start the program with exec, or use -group",
-                    process.pid, process.name, listener.uri
+                    process.pid,
+                    process.name,
+                    socket.listener().uri
                 ),
             );
         }

@@ -7,7 +7,7 @@ use super::{End, LastReload, Running};
 use crate::control::protocol::Answer;
 use crate::supervisor::{Action, Event, Importance, Lifecycle, Message, Program, Reply, Seconds};
 use crate::sys::errno::reason;
-use crate::sys::{clock, fd, proc, signal, tty, wait};
+use crate::sys::{clock, fd, signal, tty, wait};
 use crate::systemd::notify::ServiceManager;
 use crate::types::level::Level;
 use crate::types::one_line::OneLine;
@@ -247,11 +247,7 @@ impl Running {
     fn report_leftovers(&mut self, quick: bool) {
         const STAY: &str = "configure it to stay in the foreground (nginx: daemon off;)";
         if wait::has_children() {
-            let left: Vec<String> = proc::children(MOST_NAMED)
-                .into_iter()
-                .filter(|process| !self.workers.knows(process.pid))
-                .map(|process| format!("{} ({})", process.pid, process.name))
-                .collect();
+            let left: Vec<String> = self.adopted(MOST_NAMED).map(|process| format!("{} ({})", process.pid, process.name)).collect();
             if !left.is_empty() {
                 self.log.note(Level::Warning, format_args!("the program exited but left processes running: {}; {STAY}", left.join(", ")));
                 return;

@@ -41,13 +41,17 @@ pub enum Doing {
 
 /// The children of this process that have not exited, at most `most` of them.
 pub fn children(most: usize) -> Vec<Process> {
-    let pids = own().map(|own| children_of(own.pid)).unwrap_or_default();
+    let pids = own_pid().map(children_of).unwrap_or_default();
     pids.into_iter().filter_map(process).take(most).collect()
 }
 
 /// This process. `None` where /proc is not mounted.
 pub fn own() -> Option<Process> {
-    process(Pid::new(std::process::id().cast_signed())?)
+    process(own_pid()?)
+}
+
+fn own_pid() -> Option<Pid> {
+    Pid::new(std::process::id().cast_signed())
 }
 
 /// Name and process group of a process that has not exited.

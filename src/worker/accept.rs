@@ -88,6 +88,10 @@ impl Look<'_> {
         self.targets.iter().all(|target| self.seen.contains(&target.id))
     }
 
+    fn is_target(&self, inode: u64) -> bool {
+        self.targets.iter().any(|target| target.id == ListenerId(inode))
+    }
+
     fn hide(&mut self, why: String) {
         self.hidden.get_or_insert(why);
     }
@@ -113,9 +117,8 @@ impl Look<'_> {
                 Leads::Elsewhere => {}
             }
         }
-        let is_target = |inode: &u64| self.targets.iter().any(|target| target.id == ListenerId(*inode));
-        let mut held: Vec<Held> =
-            sockets.iter().filter(|(_, inode)| is_target(inode)).map(|(fd, inode)| (*fd, vec![ListenerId(*inode)])).collect();
+        let (listeners, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|(_, inode)| self.is_target(*inode));
+        let mut held: Vec<Held> = listeners.into_iter().map(|(fd, inode)| (fd, vec![ListenerId(inode)])).collect();
         if held.is_empty() {
             return Ok(());
         }
@@ -130,9 +133,9 @@ impl Look<'_> {
                 }
             }
         }
-        let in_sets: Vec<ListenerId> = held.iter().filter(|(fd, _)| epolls.contains(fd)).flat_map(|(_, ids)| ids.clone()).collect();
         if let Some(why) = self.see_waiting(pid, &held)? {
             // What its threads wait for cannot be known: that it has asked to be told of connections must do.
+            let in_sets: Vec<ListenerId> = held.iter().filter(|(fd, _)| epolls.contains(fd)).flat_map(|(_, ids)| ids.clone()).collect();
             match in_sets.is_empty() {
                 true => self.hide(format!("socketmaster cannot see the system calls of pid {pid}: {why}")),
                 false => self.see(&in_sets),
@@ -140,8 +143,7 @@ impl Look<'_> {
         }
         let unseen: Vec<ListenerId> = held.iter().flat_map(|(_, ids)| ids).copied().filter(|id| !self.seen.contains(id)).collect();
         if !unseen.is_empty() {
-            let connections: Vec<(RawFd, u64)> =
-                sockets.iter().rev().filter(|(_, inode)| !is_target_of(self.targets, *inode)).take(MOST_CONNECTIONS).copied().collect();
+            let connections: Vec<(RawFd, u64)> = others.into_iter().rev().take(MOST_CONNECTIONS).collect();
             self.see_accepted(pid, &unseen, &connections);
         }
         Ok(())
@@ -233,10 +235,6 @@ impl Look<'_> {
             }
         }
     }
-}
-
-fn is_target_of(targets: &[Target], inode: u64) -> bool {
-    targets.iter().any(|target| target.id == ListenerId(inode))
 }
 
 fn read(pid: Pid, at: u64, length: u64) -> io::Result<Vec<u8>> {
