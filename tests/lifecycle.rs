@@ -6,34 +6,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Master, SOON, Setup, eventually, exited, fixture, free_dir, phrase, send, state_of};
-
-/// A master whose workers carry out the words of a file, which each of them reads at its start.
-struct Planned {
-    plan: std::path::PathBuf,
-    _directory: crate::harness::FreeDir,
-}
-
-impl Planned {
-    fn new(words: &str) -> Planned {
-        let directory = free_dir();
-        let planned = Planned { plan: directory.join("plan"), _directory: directory };
-        planned.becomes(words);
-        planned
-    }
-
-    fn becomes(&self, words: &str) {
-        fs::write(&self.plan, words).expect("a file of our own");
-    }
-
-    fn start(&self, setup: Setup) -> Master {
-        let master = setup.program(fixture("worker"), ["plan".as_ref(), self.plan.as_os_str()]).spawn();
-        master.wait_current(1);
-        // It has read its plan by then, so that the plan may be changed.
-        master.wait_output("ready", SOON);
-        master
-    }
-}
+use crate::harness::{Master, Planned, SOON, Setup, eventually, exited, fixture, free_dir, phrase, send, state_of};
 
 fn reload(master: &Master, generation: u32) {
     master.signal(Signal::SIGHUP);

@@ -1,7 +1,6 @@
 //! When a generation is ready: whether it accepts, seen from outside, whatever the program does for it.
 
 use std::fs;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -9,45 +8,14 @@ use nix::sys::signal::Signal;
 
 use crate::harness::manager::Manager;
 use crate::harness::{
-    FreeDir, Master, SOON, Setup, bare_root, eventually, exited, fixture, free_dir, only_child, phrase, send, skip, state_of,
+    Master, Planned, SOON, Setup, bare_root, eventually, exited, fixture, held_up, only_child, phrase, send, skip, state_of,
 };
-use crate::starting::held_up;
 
 /// So long a master is watched that must not do something.
 const WATCHED: Duration = Duration::from_millis(300);
 
 /// Every way in which a program waits for a client.
 const WAYS: [&str; 9] = ["accept", "poll", "select", "epoll", "epoll-in-epoll", "poll-of-epoll", "thread", "other-number", "child"];
-
-/// A master whose workers do what a file says, which is read at each start.
-struct Planned {
-    directory: FreeDir,
-}
-
-impl Planned {
-    fn new(words: &str) -> Planned {
-        let planned = Planned { directory: free_dir() };
-        planned.becomes(words);
-        planned
-    }
-
-    fn plan(&self) -> PathBuf {
-        self.directory.join("plan")
-    }
-
-    /// For a master in which `{gate}` may stand for a file that is not there yet.
-    fn becomes(&self, words: &str) {
-        fs::write(self.plan(), words.replace("{gate}", &self.gate().display().to_string())).expect("a file of our own");
-    }
-
-    fn gate(&self) -> PathBuf {
-        self.directory.join("gate")
-    }
-
-    fn spawn(&self, setup: Setup) -> Master {
-        setup.program(fixture("worker"), ["plan".as_ref(), self.plan().as_os_str()]).spawn()
-    }
-}
 
 fn accepting() -> Setup {
     Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-ready=accept")
@@ -119,7 +87,7 @@ fn a_datagram_listener_is_waited_for_by_receiving() {
 #[track_caller]
 fn a_busy_server_becomes_current(setup: Setup, listen: &str) -> Master {
     let planned = Planned::new("say loading await {gate} wait-by busy");
-    let dir = planned.directory.display().to_string();
+    let dir = planned.directory().display().to_string();
     let listen = listen.replace("{dir}", &dir).replace("{pid}", &std::process::id().to_string());
     let master = planned.spawn(setup.arg(format!("-listen={listen}")).arg("-ready=accept"));
     master.wait_output("loading", SOON);
@@ -163,10 +131,7 @@ fn by_default_a_program_that_never_accepts_is_judged_by_time_and_named() {
 #[test]
 fn by_default_a_program_that_accepts_is_not_replaced_by_one_that_does_not() {
     let planned = Planned::new("serve");
-    let master = planned.spawn(Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-start=50"));
-    master.wait_current(1);
-    // It has read its plan.
-    master.wait_output("ready", SOON);
+    let master = planned.start(Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-start=50"));
     planned.becomes("say loading await {gate} serve");
     master.signal(Signal::SIGHUP);
     master.wait_output("loading", SOON);
@@ -180,10 +145,7 @@ fn by_default_a_program_that_accepts_is_not_replaced_by_one_that_does_not() {
 #[test]
 fn with_start_only_time_counts() {
     let planned = Planned::new("serve");
-    let master = planned.spawn(Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-start=50").arg("-ready=start"));
-    master.wait_current(1);
-    // It has read its plan.
-    master.wait_output("ready", SOON);
+    let master = planned.start(Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-start=50").arg("-ready=start"));
     planned.becomes("wait-by nothing");
     master.signal(Signal::SIGHUP);
     master.wait_current(2);
@@ -198,7 +160,7 @@ fn where_nobody_may_look_time_counts_and_the_log_says_why() {
     // Root in a container has no such capability.
     let words = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
     let planned = Planned::new("wait-by accept");
-    fs::set_permissions(&*planned.directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("our own");
+    fs::set_permissions(planned.directory(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("our own");
     let master = planned.spawn(accepting().through(words).arg("-user=65534:65534").arg("-start=50"));
     let note = master.wait_note("cannot see whether generation 1 accepts connections", SOON);
     assert!(note.contains("CAP_SYS_PTRACE") && note.contains("--cap-add SYS_PTRACE") && note.contains("USER"), "{note}");

@@ -27,7 +27,7 @@ use socketmaster::worker::environment::{EnvironmentRecipe, ManagerVariables};
 use socketmaster::worker::launch::{Directory, LaunchSpec, Progress, Start, StartDirectory};
 
 use crate::harness::{
-    FreeDir, Inherited, Master, SOON, Setup, assert_ended_at_term, binary, children_of, eventually, exited, fixture, free_dir,
+    FreeDir, Inherited, Master, SOON, Setup, assert_ended_at_term, binary, children_of, eventually, exited, fixture, free_dir, held_up,
     make_program, only_child, phrase, send, skip, state_of,
 };
 
@@ -572,20 +572,6 @@ fn while_the_execution_of_a_new_worker_hangs_the_master_answers_and_a_stop_ends_
     assert!(!master.has_note(&phrase::current(2)), "it is not executed yet");
     master.stop(SIGTERM);
     assert_eq!(state_of(new), None);
-}
-
-/// The master below strace(1), which holds up a system call of each child. The master keeps its pid.
-#[track_caller]
-pub fn held_up(inject: &str) -> Option<Setup> {
-    // Not below ptrace(2) of others, nor where it is not allowed.
-    let possible = Command::new("strace").args(["-DDD", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    if !possible.is_ok_and(|status| status.success()) {
-        skip("strace(1) cannot hold up a system call here");
-        return None;
-    }
-    let call = inject.split(':').next().unwrap_or_default();
-    let (trace, inject) = (format!("trace={call}"), format!("inject={inject}"));
-    Some(Setup::new().through(["strace", "-DDD", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]))
 }
 
 fn group_of(pid: u32) -> Option<i32> {

@@ -109,6 +109,65 @@ pub fn eventually<L: Look>(what: &str, deadline: Duration, mut condition: impl F
     }
 }
 
+/// A plan for workers: words in a file, which each of them reads at its start and carries out.
+pub struct Planned {
+    directory: FreeDir,
+}
+
+impl Planned {
+    pub fn new(words: &str) -> Planned {
+        let planned = Planned { directory: free_dir() };
+        planned.becomes(words);
+        planned
+    }
+
+    /// Holds the plan, and is gone with it.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A file that is not there until the test writes it.
+    pub fn gate(&self) -> PathBuf {
+        self.directory.join("gate")
+    }
+
+    /// Changes the plan. `{gate}` in it stands for the path of [`Planned::gate`].
+    pub fn becomes(&self, words: &str) {
+        fs::write(self.plan(), words.replace("{gate}", &self.gate().display().to_string())).expect("a file of our own");
+    }
+
+    pub fn spawn(&self, setup: Setup) -> Master {
+        setup.program(fixture("worker"), ["plan".as_ref(), self.plan().as_os_str()]).spawn()
+    }
+
+    /// The same, and waits until generation 1 has read its plan, so that it may be changed.
+    #[track_caller]
+    pub fn start(&self, setup: Setup) -> Master {
+        let master = self.spawn(setup);
+        master.wait_current(1);
+        master.wait_output("ready", SOON);
+        master
+    }
+
+    pub fn plan(&self) -> PathBuf {
+        self.directory.join("plan")
+    }
+}
+
+/// The master below strace(1), which holds up a system call of each child. The master keeps its pid.
+#[track_caller]
+pub fn held_up(inject: &str) -> Option<Setup> {
+    // Not below ptrace(2) of others, nor where it is not allowed.
+    let possible = Command::new("strace").args(["-DDD", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        skip("strace(1) cannot hold up a system call here");
+        return None;
+    }
+    let call = inject.split(':').next().unwrap_or_default();
+    let (trace, inject) = (format!("trace={call}"), format!("inject={inject}"));
+    Some(Setup::new().through(["strace", "-DDD", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]))
+}
+
 /// A directory that holds `/socketmaster`, `/worker` and nothing else, to be made root with chroot(1); otherwise why not.
 pub fn bare_root() -> Result<FreeDir, String> {
     if !nix::unistd::geteuid().is_root() {
