@@ -5,6 +5,7 @@
 
 mod architecture;
 mod bad_input;
+mod check_and_settle;
 mod config;
 #[allow(dead_code, reason = "its tests run here, and `make test-docs` uses it")]
 #[path = "docs/console.rs"]

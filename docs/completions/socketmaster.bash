@@ -70,6 +70,7 @@ _socketmaster_value() {
         dir) _socketmaster_generated -d ;;
         user) _socketmaster_user ;;
         ready) _socketmaster_offer auto start accept ;;
+        check) _socketmaster_generated -c -f ;;
         stop-signal) _socketmaster_offer HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ;;
         signal) _socketmaster_pair HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS -- reload stop ignore forward HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ;;
         handoff) _socketmaster_list einhorn-fds systemd server-starter ;;
@@ -101,8 +102,8 @@ _socketmaster_program() {
 }
 
 _socketmaster() {
-    local options='listen command dir user ready start stop-signal stop-timeout signal group ok handoff env prefix syslog quiet verbose control pid-file s json help h version'
-    local valued=' listen command dir user ready start stop-signal stop-timeout signal ok handoff env control pid-file s '
+    local options='listen command dir user ready start check settle stop-signal stop-timeout signal group ok handoff env prefix syslog quiet verbose control pid-file s json help h version'
+    local valued=' listen command dir user ready start check settle stop-signal stop-timeout signal ok handoff env control pid-file s '
     local words=() starts=() indices=() position=0 start rest i
     COMPREPLY=()
 

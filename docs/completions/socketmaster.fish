@@ -17,7 +17,7 @@ function __socketmaster_words
         end
         set -e words[1]
         set -l pair (string split -m 1 -- = (string replace -r -- '^--?' '' $word))
-        if not set -q pair[2]; and contains -- $pair[1] listen command dir user ready start stop-signal stop-timeout signal ok handoff env control pid-file s
+        if not set -q pair[2]; and contains -- $pair[1] listen command dir user ready start check settle stop-signal stop-timeout signal ok handoff env control pid-file s
             set -a pair $words[1]
             set -e words[1]
         end
@@ -136,6 +136,8 @@ complete -c socketmaster -n __socketmaster_options -o dir -x -a '(__fish_complet
 complete -c socketmaster -n __socketmaster_options -o user -x -a '(__socketmaster_users)' -d 'user of the workers'
 complete -c socketmaster -n __socketmaster_options -o ready -x -a '(__socketmaster_ready)' -d 'auto, start, accept'
 complete -c socketmaster -n __socketmaster_options -o start -x -d 'time to run [3000]'
+complete -c socketmaster -n __socketmaster_options -o check -x -a '(__socketmaster_programs)' -d 'run before a reload'
+complete -c socketmaster -n __socketmaster_options -o settle -x -d 'time side by side'
 complete -c socketmaster -n __socketmaster_options -o stop-signal -x -a '(__socketmaster_stop_signals)' -d 'stop signal'
 complete -c socketmaster -n __socketmaster_options -o stop-timeout -x -d 'then SIGKILL'
 complete -c socketmaster -n __socketmaster_options -o signal -x -a '(__socketmaster_signal_rules)' -d 'change what SIG does'

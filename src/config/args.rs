@@ -243,6 +243,8 @@ mod tests {
         assert_eq!(config.handoff, Protocols::default());
         let policy = Policy {
             trust: auto(Duration::from_secs(3)),
+            check: false,
+            settle: Duration::ZERO,
             workers: 1,
             stop_signal: Signal::TERM,
             stop_timeout: None,

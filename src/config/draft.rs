@@ -60,10 +60,13 @@ impl Draft {
                 user: None,
                 dir: None,
                 env: Vec::new(),
+                check: None,
                 handoff: Protocols::default(),
                 signals: SignalTable::new(true, &[]),
                 policy: Policy {
                     trust: Trust::Lived(Duration::ZERO),
+                    check: false,
+                    settle: Duration::ZERO,
                     workers: 1,
                     stop_signal: Signal::TERM,
                     stop_timeout: None,
@@ -112,6 +115,7 @@ impl Draft {
             (false, true) => Verbosity::Verbose,
             (false, false) => Verbosity::Normal,
         };
+        reloadable.policy.check = reloadable.check.is_some();
         reloadable.policy.trust = trust(self.ready, self.start);
         reloadable.signals = SignalTable::new(!reloadable.listen.is_empty(), &self.signal_rules);
 

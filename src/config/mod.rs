@@ -78,6 +78,8 @@ pub struct Reloadable {
     /// As given: looked up in PATH at every start.
     pub command: OsString,
     pub args: Vec<OsString>,
+    /// The program that must succeed before a candidate starts; looked up in PATH at every reload.
+    pub check: Option<OsString>,
     pub user: Option<UserSpec>,
     pub dir: Option<PathBuf>,
     pub env: Vec<(OsString, Template)>,

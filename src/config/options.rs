@@ -230,6 +230,41 @@ pub const OPTIONS: &[Opt] = &[
         },
     },
     Opt {
+        name: "check",
+        alias: None,
+        kind: Kind::Value("PATH"),
+        values: Values::Program,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "run before a reload",
+        long: "Run this program before each reload, without arguments, and with the user, directory, environment and sockets of the new generation. \
+               If it exits with another status than 0, or does not exit within 60 seconds or within the time limit of `-ready`, whichever is longer, \
+               the reload fails and no worker is started. It does not run before the first start.",
+        read: |draft, text| {
+            draft.reloadable.check = Some(values::not_empty(text)?.to_owned());
+            Ok(())
+        },
+    },
+    Opt {
+        name: "settle",
+        alias: None,
+        kind: Kind::Value("MILLIS"),
+        values: Values::Anything,
+        default: Some("0"),
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "time side by side",
+        long: "When a new generation is ready, keep the old one running beside it for this many milliseconds. Both serve during this time. \
+               If the new one exits, the reload fails and the old one stays. 0 means that the old one is stopped at once.",
+        read: |draft, text| {
+            draft.reloadable.policy.settle = values::millis(text)?;
+            Ok(())
+        },
+    },
+    Opt {
         name: "stop-signal",
         alias: None,
         kind: Kind::Value("SIG"),
@@ -549,6 +584,8 @@ pub const SAMPLES: &[(&str, &str, &str)] = &[
     ("user", "www", "www:"),
     ("ready", "accept", "acept"),
     ("start", "1", "abc"),
+    ("check", "true", ""),
+    ("settle", "1", "1s"),
     ("stop-signal", "QUIT", "QIUT"),
     ("stop-timeout", "1", "-1"),
     ("signal", "USR1:reload", "USR1"),

@@ -176,6 +176,7 @@ impl Snapshot {
 
 const fn role(worker: &WorkerSeen) -> &'static str {
     match worker.role {
+        Role::Check => "check",
         Role::Candidate => "candidate",
         Role::Current => "current",
         Role::Retiring => "retiring",

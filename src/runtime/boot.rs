@@ -63,6 +63,12 @@ pub(super) fn boot(
     reload::check_templates(&reloadable, &listen)?;
     let prepared = reload::prepare(&invocation, reloadable, fixed.control.is_some())?;
     check_program(&prepared.command, &prepared)?;
+    if let Some(check) = &prepared.check {
+        check_program(check, &prepared).map_err(|error| match error {
+            Error::Program { program, cause, .. } => Error::cannot("run", format!("-check={program}"), cause),
+            other => other,
+        })?;
+    }
     if let Some(operand) = operand_after_variable.filter(|operand| check_program(operand, &prepared).is_ok()) {
         let operand = OneLine::from(operand.as_os_str());
         notes.push(format!(
@@ -83,7 +89,7 @@ pub(super) fn boot(
     // With a listener, every inherited descriptor from 3 up has been closed by now. The master itself moves to /, so that it holds
     // no mount but that of the directory in which it was started.
     let start_directory = Rc::new(StartDirectory::current());
-    let spec = prepared.spec(&start_directory, inherited_signals, streams.modes());
+    let specs = prepared.specs(&start_directory, inherited_signals, streams.modes());
     if start_directory.is_held() {
         std::env::set_current_dir("/").map_err(|error| Error::cannot("enter", "/", reason(&error)))?;
     }
@@ -95,7 +101,7 @@ pub(super) fn boot(
         verbosity: fixed.verbosity,
     });
     // After the log, which opens standard error once more: it may need a right that the new owner has.
-    if let Some(identity) = &spec.identity {
+    if let Some(identity) = &specs.worker.identity {
         streams.give_pipes_to(identity.uid);
     }
     for note in notes {
@@ -131,7 +137,7 @@ pub(super) fn boot(
         last_exit: None,
         end: None,
     };
-    Ok((running, FirstGeneration { spec: Rc::new(spec), policy }))
+    Ok((running, FirstGeneration { specs, policy }))
 }
 
 /// Refuses a program that could not be started, for a reason that can be seen before anything is opened.

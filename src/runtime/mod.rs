@@ -39,9 +39,9 @@ use crate::types::request::{CallerId, Request, Verb};
 use crate::types::settings::{Policy, Terminal};
 use crate::types::signal::Signal;
 use crate::types::time::Instant;
-use crate::worker::launch::{LaunchSpec, StartDirectory};
+use crate::worker::launch::StartDirectory;
 use pid_file::PidFile;
-use workers::Workers;
+use workers::{Specs, Workers};
 
 /// After so many signals in a row the loop handles due timers.
 const MOST_IN_A_ROW: u32 = 64;
@@ -106,7 +106,7 @@ impl Running {
         for listener in self.listeners.infos() {
             self.log.note(Level::Notice, format_args!("listening on {} (fd {})", listener.uri, listener.fd));
         }
-        self.workers.lay_down(GenerationNumber::FIRST, first.spec);
+        self.workers.lay_down(GenerationNumber::FIRST, first.specs);
         let listeners = self.listeners.labels();
         self.tell(Event::Boot { policy: first.policy, listeners });
         let mut signals_in_a_row = 0;
@@ -341,7 +341,7 @@ impl Running {
 
 /// The settings of the first generation.
 struct FirstGeneration {
-    spec: Rc<LaunchSpec>,
+    specs: Specs,
     policy: Policy,
 }
 

@@ -35,7 +35,7 @@ impl Running {
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Load { generation } => Some(self.load(generation)),
-            Action::Spawn { id, what: Program::Worker { generation, .. } } => self.spawn(id, generation),
+            Action::Spawn { id, what } => self.spawn(id, what),
             Action::Look { generation } => Some(self.look(generation)),
             Action::ReportAccepting { generation, pid } => {
                 self.report_accepting(generation, pid);
@@ -82,8 +82,8 @@ impl Running {
 
     // ---- starts
 
-    fn spawn(&mut self, id: WorkerId, generation: GenerationNumber) -> Option<Event> {
-        match self.launch(generation) {
+    fn spawn(&mut self, id: WorkerId, what: Program) -> Option<Event> {
+        match self.launch(what) {
             Ok(launched) => {
                 self.workers.add(id, launched);
                 None
@@ -92,9 +92,10 @@ impl Running {
         }
     }
 
-    fn launch(&mut self, generation: GenerationNumber) -> Result<Launched, SpawnError> {
+    fn launch(&mut self, what: Program) -> Result<Launched, SpawnError> {
         let own = |cause: &str| SpawnError { status: 1, cause: cause.to_owned() };
-        let Some(spec) = self.workers.spec(generation) else { return Err(own("this generation has no configuration")) };
+        let (Program::Worker { generation, .. } | Program::Check { generation }) = what;
+        let Some(spec) = self.workers.spec(what) else { return Err(own("this generation has no configuration")) };
         let infos = self.listeners.infos();
         let listeners: Vec<_> = self.listeners.descriptors().collect();
         // The first process takes the terminal before its program runs, which may read it at once.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Running;
 use super::pid_file::PidFile;
+use super::workers::Specs;
 use crate::config::listen_uri::Endpoint;
 use crate::config::signal_rules::{SignalAction, SignalTable};
 use crate::config::{self, Command, Invocation, Reloadable};
@@ -27,6 +28,7 @@ use crate::worker::launch::{Directory, LaunchSpec, StartDirectory};
 pub(super) struct Prepared {
     pub command: OsString,
     args: Vec<OsString>,
+    pub check: Option<OsString>,
     pub directory: Option<PathBuf>,
     identity: Option<Identity>,
     pub environment: EnvironmentRecipe,
@@ -46,13 +48,22 @@ pub(super) fn prepare(invocation: &Invocation, reloadable: Reloadable, controlle
         reloadable.handoff,
         reloadable.env,
     );
-    Ok(Prepared { command: reloadable.command, args: reloadable.args, directory: reloadable.dir, identity, environment })
+    Ok(Prepared {
+        command: reloadable.command,
+        args: reloadable.args,
+        check: reloadable.check,
+        directory: reloadable.dir,
+        identity,
+        environment,
+    })
 }
 
 impl Prepared {
-    pub(super) fn spec(self, start: &Rc<StartDirectory>, signals: InheritedSignals, modes: BlockingModes) -> LaunchSpec {
-        let Prepared { command, args, directory, identity, environment } = self;
-        LaunchSpec { command, args, directory: Directory::new(start, directory), identity, environment, signals, modes }
+    pub(super) fn specs(self, start: &Rc<StartDirectory>, signals: InheritedSignals, modes: BlockingModes) -> Specs {
+        let Prepared { command, args, check, directory, identity, environment } = self;
+        let worker = LaunchSpec { command, args, directory: Directory::new(start, directory), identity, environment, signals, modes };
+        let check = check.map(|command| Rc::new(LaunchSpec { command, args: Vec::new(), ..worker.clone() }));
+        Specs { worker: Rc::new(worker), check }
     }
 }
 
@@ -76,11 +87,11 @@ impl Running {
     /// Reads the configuration again, for this generation.
     pub(super) fn load(&mut self, generation: GenerationNumber) -> Event {
         match self.load_again() {
-            Ok((spec, policy, rules)) => {
-                if let Some(identity) = &spec.identity {
+            Ok((specs, policy, rules)) => {
+                if let Some(identity) = &specs.worker.identity {
                     self.streams.give_pipes_to(identity.uid);
                 }
-                self.workers.lay_down(generation, Rc::new(spec));
+                self.workers.lay_down(generation, specs);
                 self.next_rules = Some(rules);
                 Event::Loaded { policy, listeners: self.listeners.labels() }
             }
@@ -88,14 +99,14 @@ impl Running {
         }
     }
 
-    fn load_again(&self) -> Result<(LaunchSpec, Policy, SignalTable), Error> {
+    fn load_again(&self) -> Result<(Specs, Policy, SignalTable), Error> {
         let Command::Run(config) = config::load(&self.invocation)? else {
             return Err(Error::usage("the configuration no longer names a program to run"));
         };
         let reloadable = config.reloadable;
         let (policy, rules) = (reloadable.policy.clone(), reloadable.signals.clone());
         let prepared = prepare(&self.invocation, reloadable, self.control.is_some())?;
-        Ok((prepared.spec(&self.start_directory, self.inherited_signals, self.streams.modes()), policy, rules))
+        Ok((prepared.specs(&self.start_directory, self.inherited_signals, self.streams.modes()), policy, rules))
     }
 
     /// The first generation serves.

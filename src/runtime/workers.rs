@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::supervisor::Program;
 use crate::types::process::{GenerationNumber, Pid, WorkerId};
 use crate::worker::launch::{LaunchSpec, Launched, Progress};
 
@@ -14,23 +15,35 @@ pub struct Process {
     starting: Option<Launched>,
 }
 
+/// The settings of the programs of one generation.
+#[derive(Debug)]
+pub struct Specs {
+    pub worker: Rc<LaunchSpec>,
+    pub check: Option<Rc<LaunchSpec>>,
+}
+
 /// All workers and the settings of their generations.
 #[derive(Debug, Default)]
 pub struct Workers {
-    specs: Vec<(GenerationNumber, Rc<LaunchSpec>)>,
+    specs: Vec<(GenerationNumber, Specs)>,
     processes: Vec<Process>,
     /// Children that could not execute the program and have not been reaped. They belong to no worker.
     failed: Vec<Pid>,
 }
 
 impl Workers {
-    /// The settings of this generation.
-    pub fn lay_down(&mut self, generation: GenerationNumber, spec: Rc<LaunchSpec>) {
-        self.specs.push((generation, spec));
+    /// Keeps the settings of this generation.
+    pub fn lay_down(&mut self, generation: GenerationNumber, specs: Specs) {
+        self.specs.push((generation, specs));
     }
 
-    pub fn spec(&self, generation: GenerationNumber) -> Option<Rc<LaunchSpec>> {
-        self.specs.iter().find(|(known, _)| *known == generation).map(|(_, spec)| spec.clone())
+    /// The settings of this program, unless its generation has been forgotten.
+    pub fn spec(&self, program: Program) -> Option<Rc<LaunchSpec>> {
+        let of = |generation| self.specs.iter().find(|(known, _)| *known == generation).map(|(_, specs)| specs);
+        match program {
+            Program::Worker { generation, .. } => of(generation).map(|specs| specs.worker.clone()),
+            Program::Check { generation } => of(generation)?.check.clone(),
+        }
     }
 
     /// Drops the settings of this generation: it has no worker, and none will start.

@@ -96,6 +96,8 @@ pub enum Action {
 pub enum Program {
     /// The command of this generation; `slot` counts its workers from 0.
     Worker { generation: GenerationNumber, slot: usize },
+    /// The check before this generation.
+    Check { generation: GenerationNumber },
 }
 
 /// A step of the life cycle. `Serving` comes first and once, `Stopping` last and once. Between them reloads begin and end, one
@@ -149,6 +151,13 @@ pub struct FailedReload {
 pub enum Why {
     NotLoaded(OneLine),
     NotStarted(SpawnError),
+    CheckNotStarted(SpawnError),
+    CheckFailed {
+        status: ExitStatus,
+        lived: Duration,
+    },
+    /// The check has not ended in time.
+    CheckTooLong,
     /// Its program was not executed in time.
     NotExecuted,
     Exited {
@@ -185,6 +194,9 @@ impl fmt::Display for FailedReload {
             Why::NotStarted(error) => write!(f, "did not start: {}", error.cause)?,
             Why::Exited { pid: Some(pid), status, lived } => write!(f, "(pid {pid}) {status} after {}", Seconds(*lived))?,
             Why::Exited { pid: None, status, lived } => write!(f, "{status} after {}", Seconds(*lived))?,
+            Why::CheckNotStarted(error) => write!(f, "did not start: the check did not run: {}", error.cause)?,
+            Why::CheckFailed { status, lived } => write!(f, "did not start: the check {status} after {}", Seconds(*lived))?,
+            Why::CheckTooLong => f.write_str("did not start: the check did not exit in time")?,
             Why::NotExecuted => f.write_str("did not execute its program in time")?,
             Why::DeadlineMissed => f.write_str("was not ready in time")?,
             Why::NobodyAccepts { listener } => write!(f, "does not accept connections on {listener}")?,

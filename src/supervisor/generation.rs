@@ -32,6 +32,8 @@ pub struct Generation {
 /// The role of a generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
+    /// It is the check of a reload, which runs before the candidate.
+    Check,
     /// It has started, but is not ready yet.
     Candidate,
     /// It serves.

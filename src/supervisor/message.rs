@@ -15,6 +15,14 @@ pub enum Message {
         generation: GenerationNumber,
         pid: Pid,
     },
+    CheckStarted {
+        generation: GenerationNumber,
+        pid: Pid,
+    },
+    Checked {
+        generation: GenerationNumber,
+        took: Duration,
+    },
     Ready {
         generation: GenerationNumber,
         pid: Pid,
@@ -79,6 +87,11 @@ pub enum Message {
         generation: GenerationNumber,
         why: OneLine,
     },
+    Settling {
+        generation: GenerationNumber,
+        stays: GenerationNumber,
+        wait: Duration,
+    },
     ReloadFailed(FailedReload),
     ReloadRemembered,
     ReloadRefused,
@@ -121,8 +134,11 @@ impl Message {
             | Message::Hidden { .. }
             | Message::NotWaitedFor { .. } => Importance::Problem,
             Message::Started { .. }
+            | Message::CheckStarted { .. }
+            | Message::Checked { .. }
             | Message::Ready { .. }
             | Message::Accepts { .. }
+            | Message::Settling { .. }
             | Message::Current { .. }
             | Message::StopSent { .. }
             | Message::StoppedBeforeItRan { .. }
@@ -141,6 +157,8 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Message::Started { generation, pid } => write!(f, "generation {generation} (pid {pid}) started"),
+            Message::CheckStarted { generation, pid } => write!(f, "checking generation {generation} (pid {pid})"),
+            Message::Checked { generation, took } => write!(f, "the check of generation {generation} succeeded after {}", Seconds(*took)),
             Message::Ready { generation, pid } => write!(f, "generation {generation} (pid {pid}) is ready"),
             Message::Current { generation } => write!(f, "generation {generation} is current"),
             Message::StopSent { generation, pid, signal } => write!(f, "stopping generation {generation} (pid {pid}) with {signal}"),
@@ -177,6 +195,9 @@ impl fmt::Display for Message {
             Message::Accepts { generation } => write!(f, "generation {generation} accepts connections"),
             Message::Hidden { generation, why } => {
                 write!(f, "cannot see whether generation {generation} accepts connections, so -start decides when it is ready: {why}")
+            }
+            Message::Settling { generation, stays, wait } => {
+                write!(f, "generation {generation} is ready; generation {stays} keeps running beside it for {} (-settle)", Seconds(*wait))
             }
             Message::ReloadFailed(failed) => failed.fmt(f),
             Message::ReloadRemembered => f.write_str("a reload is already in progress; another one follows"),

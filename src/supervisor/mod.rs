@@ -26,6 +26,7 @@
 //! `rollover` holds what happens between a reload and its end, `readiness` when a generation is looked at, and `shutdown` what
 //! happens between a stop and the exit.
 
+mod check;
 mod event;
 mod generation;
 mod message;
@@ -43,8 +44,9 @@ use std::time::Duration;
 pub use event::{Action, Event, FailedReload, Lifecycle, Program, Reloaded, Reply, Why};
 pub use generation::{Generation, Role, StopRequest, Worker, WorkerState};
 pub use message::{Importance, Message, Seconds};
-pub use rollover::Rollover;
+pub use rollover::{Rollover, Stage};
 
+use check::Awaited;
 use requests::Requests;
 use timers::{Timer, Timers};
 
@@ -72,6 +74,8 @@ pub struct Supervisor {
     stop_asked: bool,
     /// Whether [`Lifecycle::Serving`] has been announced.
     announced: bool,
+    /// What starts when the check that runs has succeeded.
+    awaited: Option<Awaited>,
     outcome: Outcome,
     terminal: Terminal,
     /// Whose process group is the foreground group, where a worker's is.
@@ -121,6 +125,7 @@ impl Supervisor {
             requests: Requests::default(),
             stop_asked: false,
             announced: false,
+            awaited: None,
             outcome: Outcome::Unknown,
             terminal,
             foreground: None,
@@ -189,7 +194,7 @@ impl Supervisor {
             (Serving,        Looked { generation, accepts, hidden }) => { self.note_look(generation, &accepts, hidden.is_some()); self.current_looked_at(generation, now, act) }
             (Serving,        Tick)                                  => { self.announce_by_time(now, act); self.look(now, act) }
 
-            (RollingOver(_), Loaded { policy, listeners })          => self.start_candidate(policy, listeners, now, act),
+            (RollingOver(_), Loaded { policy, listeners })          => self.start_check_or_candidate(policy, listeners, now, act),
             (RollingOver(_), LoadFailed { cause })                  => self.roll_back(Why::NotLoaded(cause), now, act),
             (RollingOver(_), Spawned { id, pid })                   => self.candidate_grows(id, pid, now, act),
             (RollingOver(_), SpawnFailed { id, error })             => self.candidate_cannot_start(id, error, now, act),
@@ -244,11 +249,11 @@ impl Supervisor {
             }
             (Request::Forward(signal), _) => self.forward(signal, &[Role::Current, Role::Candidate], act),
             (Request::Suspend(signal), _) => {
-                self.forward(signal, &[Role::Current, Role::Candidate, Role::Retiring], act);
+                self.forward(signal, &[Role::Current, Role::Candidate, Role::Retiring, Role::Check], act);
                 act.push(Action::SuspendMaster);
             }
             (Request::Resume(signal), _) => {
-                self.forward(signal, &[Role::Current, Role::Candidate, Role::Retiring], act);
+                self.forward(signal, &[Role::Current, Role::Candidate, Role::Retiring, Role::Check], act);
                 // A shell has taken the terminal meanwhile, and has given it to the master's group if it lets it go on in the foreground.
                 if self.terminal == Terminal::Job {
                     act.extend(self.foreground.map(|id| Action::Foreground { id }));
@@ -324,7 +329,13 @@ impl Supervisor {
             let id = self.next_worker;
             self.next_worker = WorkerId(id.0.wrapping_add(1));
             workers.push(Worker::new(id, now));
-            act.push(Action::Spawn { id, what: Program::Worker { generation: self.newest, slot } });
+            act.push(Action::Spawn {
+                id,
+                what: match role {
+                    Role::Check => Program::Check { generation: self.newest },
+                    Role::Candidate | Role::Current | Role::Retiring => Program::Worker { generation: self.newest, slot },
+                },
+            });
         }
         self.generations.push(Generation {
             number: self.newest,
@@ -346,7 +357,10 @@ impl Supervisor {
         worker.state = WorkerState::Running { pid };
         worker.started = now;
         if worker.stop.is_none() {
-            act.push(Action::Log(Message::Started { generation: number, pid }));
+            act.push(Action::Log(match role {
+                Role::Check => Message::CheckStarted { generation: number, pid },
+                Role::Candidate | Role::Current | Role::Retiring => Message::Started { generation: number, pid },
+            }));
             act.extend(worker.held.drain(..).map(|signal| Action::Signal { id, signal, group }));
         }
         Some(role)
@@ -390,7 +404,9 @@ impl Supervisor {
         if role == Role::Current && !matches!(self.outcome, Outcome::Own(_)) {
             self.outcome = Outcome::Program { status, ok, quick };
         }
-        act.push(Action::Log(Message::Exited { generation: number, pid, status, lived }));
+        if role != Role::Check || !self.is_awaited(number) {
+            act.push(Action::Log(Message::Exited { generation: number, pid, status, lived }));
+        }
         match (group && group_left, pid, self.worker_mut(id)) {
             (true, Some(pid), Some(worker)) => {
                 worker.state = WorkerState::Leaderless { pid, status };
@@ -398,7 +414,7 @@ impl Supervisor {
             }
             (_, pid, _) => {
                 // A shell that did not exec its program is gone, and the program is not.
-                act.extend(pid.filter(|_| !group).map(|pid| Action::ReportAccepting { generation: number, pid }));
+                act.extend(pid.filter(|_| !group && role != Role::Check).map(|pid| Action::ReportAccepting { generation: number, pid }));
                 self.remove_worker(id, act);
             }
         }
@@ -421,7 +437,9 @@ impl Supervisor {
         for generation in &mut self.generations {
             generation.workers.retain(|worker| worker.id != id);
         }
-        let gone = self.generations.iter().filter(|generation| generation.workers.is_empty());
+        // After a check a candidate may start with the same settings.
+        let is_kept = |generation: &Generation| generation.role == Role::Check && self.is_awaited(generation.number);
+        let gone = self.generations.iter().filter(|generation| generation.workers.is_empty() && !is_kept(generation));
         act.extend(gone.map(|generation| Action::Forget { generation: generation.number }));
         self.generations.retain(|generation| !generation.workers.is_empty());
     }

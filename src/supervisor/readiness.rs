@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::event::{Action, Lifecycle, Why};
 use super::generation::Generation;
 use super::message::Message;
+use super::rollover::Stage;
 use super::timers::Timer;
 use super::{Phase, Supervisor};
 use crate::types::listener::{ListenerId, ListenerLabel};
@@ -53,7 +54,7 @@ impl Supervisor {
     /// Whether looks at the candidate count: one that must live for some time first is not looked at before that.
     fn candidate_is_judged(&self) -> bool {
         match (self.phase, self.candidate().map(|candidate| &candidate.policy.trust)) {
-            (Phase::RollingOver(rollover), Some(Trust::LivedAndAccepts { .. })) => rollover.lived,
+            (Phase::RollingOver(rollover), Some(Trust::LivedAndAccepts { .. })) => rollover.stage == Stage::Lived,
             (_, Some(Trust::Accepts { .. })) => true,
             _ => false,
         }
@@ -135,10 +136,10 @@ impl Supervisor {
         match (self.missing_of_candidate(), hidden) {
             (None, _) => {
                 act.push(Action::Log(Message::Accepts { generation: number }));
-                self.promote(now, act);
+                self.candidate_is_trusted(now, act);
             }
             // It has run for the required time.
-            (Some(_), Some(_)) if by_time => self.promote(now, act),
+            (Some(_), Some(_)) if by_time => self.candidate_is_trusted(now, act),
             (Some(_), Some(why)) => {
                 self.judge_by_time(number, why, act);
                 self.give_candidate_its_time(now, act);

@@ -23,8 +23,18 @@ const LONGEST_EXEC: Duration = Duration::from_secs(60);
 pub struct Rollover {
     /// When it began.
     pub since: Instant,
+    pub stage: Stage,
+}
+
+/// How far a reload has come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Stage {
+    /// The candidate is not ready, or there is none yet.
+    Starting,
     /// The candidate has lived as long as it must; whether it accepts is what is left to see.
-    pub lived: bool,
+    Lived,
+    /// The candidate is ready, and runs beside the current generation for the time of `-settle`.
+    Settling,
 }
 
 impl Supervisor {
@@ -33,7 +43,7 @@ impl Supervisor {
         // A reload request during the start makes the first generation current at once.
         self.announce_serving(act);
         self.newest = self.newest.next();
-        self.phase = Phase::RollingOver(Rollover { since: now, lived: false });
+        self.phase = Phase::RollingOver(Rollover { since: now, stage: Stage::Starting });
         act.push(Action::Announce(Lifecycle::ReloadBegun { generation: self.newest }));
         act.push(Action::Load { generation: self.newest });
     }
@@ -81,7 +91,7 @@ impl Supervisor {
         match candidate.policy.trust {
             // No generation serves, so any candidate is better than none.
             _ if self.current().is_none() => self.promote(now, act),
-            Trust::Lived(Duration::ZERO) | Trust::LivedAndAccepts { lived: Duration::ZERO, .. } => self.promote(now, act),
+            Trust::Lived(Duration::ZERO) | Trust::LivedAndAccepts { lived: Duration::ZERO, .. } => self.candidate_is_trusted(now, act),
             Trust::Lived(wait) | Trust::LivedAndAccepts { lived: wait, .. } => self.timers.set(Timer::Trust, now.after(wait)),
             Trust::Accepts { .. } => self.look_from_now_on(now),
             Trust::Ready { .. } => {}
@@ -94,18 +104,20 @@ impl Supervisor {
         let Trust::Lived(wait) = candidate.policy.trust else { return };
         let since = candidate.workers.iter().map(|worker| worker.started).max().unwrap_or(now);
         if since.after(wait) <= now {
-            self.promote(now, act);
+            self.candidate_is_trusted(now, act);
         } else {
             self.timers.set(Timer::Trust, since.after(wait));
         }
     }
 
     pub(super) fn candidate_cannot_start(&mut self, id: WorkerId, error: SpawnError, now: Instant, act: &mut Vec<Action>) {
-        let role = self.role_of(id);
+        let Some((generation, role)) = self.worker(id).map(|(generation, _)| (generation.number, generation.role)) else { return };
         self.remove_worker(id, act);
-        // One of an earlier candidate may have been killed before it ran.
-        if role == Some(Role::Candidate) {
-            self.roll_back(Why::NotStarted(error), now, act);
+        match role {
+            Role::Candidate => self.roll_back(Why::NotStarted(error), now, act),
+            Role::Check => self.check_cannot_start(generation, error, now, act),
+            // One of an earlier candidate may have been killed before it ran.
+            Role::Current | Role::Retiring => {}
         }
     }
 
@@ -113,8 +125,22 @@ impl Supervisor {
         self.hear_ready(id, act);
         let trusted =
             self.candidate().is_some_and(|candidate| candidate.is_ready() && matches!(candidate.policy.trust, Trust::Ready { .. }));
-        if trusted {
-            self.promote(now, act);
+        if trusted && !self.is_at(Stage::Settling) {
+            self.candidate_is_trusted(now, act);
+        }
+    }
+
+    /// The candidate is ready. It becomes current at once, or after it has run beside the current generation for a while.
+    pub(super) fn candidate_is_trusted(&mut self, now: Instant, act: &mut Vec<Action>) {
+        let settle = self.candidate().map_or(Duration::ZERO, |candidate| candidate.policy.settle);
+        match self.current() {
+            Some(current) if !settle.is_zero() => {
+                act.push(Action::Log(Message::Settling { generation: self.newest, stays: current.number, wait: settle }));
+                self.stop_judging();
+                self.enter(Stage::Settling);
+                self.timers.set(Timer::Trust, now.after(settle));
+            }
+            Some(_) | None => self.promote(now, act),
         }
     }
 
@@ -123,9 +149,13 @@ impl Supervisor {
             return;
         }
         match self.candidate() {
+            _ if self.awaited.is_some() => self.roll_back(Why::CheckTooLong, now, act),
+            Some(_) if self.is_at(Stage::Settling) => self.promote(now, act),
             Some(candidate) if !candidate.runs() => self.roll_back(Why::NotExecuted, now, act),
-            Some(Generation { policy: Policy { trust: Trust::Lived(_), .. }, .. }) => self.promote(now, act),
-            Some(Generation { policy: Policy { trust: Trust::LivedAndAccepts { lived, within }, .. }, .. }) if !self.has_lived() => {
+            Some(Generation { policy: Policy { trust: Trust::Lived(_), .. }, .. }) => self.candidate_is_trusted(now, act),
+            Some(Generation { policy: Policy { trust: Trust::LivedAndAccepts { lived, within }, .. }, .. })
+                if self.is_at(Stage::Starting) =>
+            {
                 let within = within.saturating_sub(*lived);
                 self.candidate_has_lived(within, now, act);
             }
@@ -133,17 +163,21 @@ impl Supervisor {
         }
     }
 
-    fn has_lived(&self) -> bool {
-        matches!(self.phase, Phase::RollingOver(Rollover { lived: true, .. }))
+    fn is_at(&self, stage: Stage) -> bool {
+        matches!(self.phase, Phase::RollingOver(rollover) if rollover.stage == stage)
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        if let Phase::RollingOver(rollover) = &mut self.phase {
+            rollover.stage = stage;
+        }
     }
 
     /// The candidate has lived as long as it must. It has `within` to accept where the current generation does.
     fn candidate_has_lived(&mut self, within: Duration, now: Instant, act: &mut Vec<Action>) {
-        if let Phase::RollingOver(rollover) = &mut self.phase {
-            rollover.lived = true;
-        }
+        self.enter(Stage::Lived);
         if self.missing_of_candidate().is_none() {
-            return self.promote(now, act);
+            return self.candidate_is_trusted(now, act);
         }
         self.timers.set(Timer::Trust, now.after(within));
         self.timers.stop(Timer::Look);
@@ -152,6 +186,7 @@ impl Supervisor {
 
     pub(super) fn lost_while_rolling_over(&mut self, loss: Option<Loss>, now: Instant, act: &mut Vec<Action>) {
         match loss {
+            Some(loss @ Loss { role: Role::Check, .. }) => self.check_exited(&loss, now, act),
             Some(Loss { role: Role::Candidate, pid, status, lived, .. }) => {
                 self.roll_back(Why::Exited { pid, status, lived }, now, act);
             }
@@ -168,6 +203,7 @@ impl Supervisor {
             generation.role = match generation.role {
                 Role::Candidate => Role::Current,
                 Role::Current | Role::Retiring => Role::Retiring,
+                Role::Check => Role::Check,
             };
         }
         self.outcome = Outcome::Unknown;
@@ -195,6 +231,7 @@ impl Supervisor {
             generation.role = Role::Retiring;
         }
         self.stop_judging();
+        self.awaited = None;
         self.phase = Phase::Serving;
         self.retire(now, act);
         self.end_reload(Err(failed), now, act);
@@ -213,7 +250,10 @@ impl Supervisor {
     /// Stops every retiring worker that has not been sent the stop signal.
     fn retire(&mut self, now: Instant, act: &mut Vec<Action>) {
         self.tell_to_stop(
-            |generation, worker| (generation.role == Role::Retiring && worker.stop.is_none()).then_some(generation.policy.stop_signal),
+            |generation, worker| {
+                let ends = matches!(generation.role, Role::Retiring | Role::Check);
+                (ends && worker.stop.is_none()).then_some(generation.policy.stop_signal)
+            },
             now,
             act,
         );

@@ -79,6 +79,7 @@ impl Supervisor {
         if self.phase != Phase::Stopping {
             self.phase = Phase::Stopping;
             self.stop_judging();
+            self.awaited = None;
             let callers = self.requests.no_more_reloads();
             act.extend(callers.into_iter().map(|caller| Action::Answer { caller, reply: Reply::Stopping }));
             act.push(Action::Announce(Lifecycle::Stopping));

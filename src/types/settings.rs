@@ -8,6 +8,10 @@ use super::signal::Signal;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Policy {
     pub trust: Trust,
+    /// Whether a check must succeed before a candidate starts.
+    pub check: bool,
+    /// How long the current generation keeps running beside a candidate that is ready, before it is stopped.
+    pub settle: Duration,
     /// Workers in a generation, at least 1.
     pub workers: usize,
     /// The signal that stops a worker.

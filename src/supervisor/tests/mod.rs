@@ -13,7 +13,16 @@ pub(super) const START: Duration = Duration::from_secs(3);
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn policy(trust: Trust) -> Policy {
-    Policy { trust, workers: 1, stop_signal: Signal::TERM, stop_timeout: None, group: false, ok: vec![] }
+    Policy {
+        trust,
+        check: false,
+        settle: Duration::ZERO,
+        workers: 1,
+        stop_signal: Signal::TERM,
+        stop_timeout: None,
+        group: false,
+        ok: vec![],
+    }
 }
 
 /// The one listener of every story and of every walk.

@@ -733,3 +733,145 @@ fn the_first_generation_is_announced_when_it_accepts_or_has_lived_long_enough() 
     let exited = Event::Exited { id: WorkerId(1), status: ExitStatus::Exited(0), group_left: false };
     assert!(!serving(&failed.handle(exited, at(200))));
 }
+
+// ---- side by side
+
+fn settling() -> Policy {
+    Policy { settle: Duration::from_secs(2), ..policy(Trust::Lived(START)) }
+}
+
+#[test]
+fn with_settle_the_old_generation_is_stopped_only_after_both_have_run_side_by_side() {
+    let mut story = Story::new(settling());
+    story.ask(Request::Reload);
+    assert_eq!(story.after(START), []);
+    assert_eq!(story.after(Duration::from_millis(1999)), []);
+    assert_eq!(story.after(Duration::from_millis(1)), [send(1, Signal::TERM)]);
+    assert_eq!(story.supervisor.deadline(), None);
+}
+
+#[test]
+fn a_generation_that_exits_side_by_side_has_failed_its_reload() {
+    let mut story = Story::new(settling());
+    story.ask(Request::Reload);
+    assert_eq!(story.after(START), []);
+    story.exits(2, 3);
+    assert_eq!(story.supervisor.phase(), Phase::Serving);
+    assert_eq!(story.supervisor.current().map(|current| current.number), Some(GenerationNumber(1)));
+    assert_eq!(story.supervisor.deadline(), None);
+}
+
+#[test]
+fn side_by_side_the_new_generation_takes_over_at_once_when_the_old_one_is_gone() {
+    let mut story = Story::new(settling());
+    story.ask(Request::Reload);
+    assert_eq!(story.after(START), []);
+    story.exits(1, 0);
+    assert_eq!(story.supervisor.phase(), Phase::Serving);
+    assert_eq!(story.supervisor.current().map(|current| current.number), Some(GenerationNumber(2)));
+}
+
+#[test]
+fn a_second_report_that_it_is_ready_does_not_begin_the_time_side_by_side_again() {
+    let mut story = Story::new(Policy { trust: Trust::Ready { within: None }, ..settling() });
+    story.tell(Event::Ready { id: WorkerId(1) });
+    story.ask(Request::Reload);
+    story.tell(Event::Ready { id: WorkerId(2) });
+    assert_eq!(story.after(Duration::from_secs(1)), []);
+    assert_eq!(story.tell(Event::Ready { id: WorkerId(2) }), []);
+    assert_eq!(story.after(Duration::from_secs(1)), [send(1, Signal::TERM)]);
+}
+
+// ---- a check
+
+fn checked() -> Policy {
+    Policy { check: true, ..policy(Trust::Lived(START)) }
+}
+
+fn check(id: u32, generation: u32) -> Action {
+    Action::Spawn { id: WorkerId(id), what: Program::Check { generation: GenerationNumber(generation) } }
+}
+
+/// The reload has failed, and the first generation serves.
+#[track_caller]
+fn assert_untouched(story: &Story) {
+    assert_eq!(story.supervisor.phase(), Phase::Serving);
+    assert_eq!(story.supervisor.current().map(|current| current.number), Some(GenerationNumber(1)));
+}
+
+#[test]
+fn a_candidate_starts_when_its_check_has_succeeded() {
+    let mut story = Story::new(checked());
+    assert_eq!(story.ask(Request::Reload), [check(2, 2)]);
+    assert_eq!(story.exits(2, 0), [spawn(3, 2)]);
+    assert_eq!(story.after(START), [send(1, Signal::TERM)]);
+}
+
+#[test]
+fn nothing_starts_after_a_check_that_failed_and_the_next_reload_is_checked_anew() {
+    let mut story = Story::new(checked());
+    story.ask(Request::Reload);
+    assert_eq!(story.exits(2, 1), []);
+    assert_untouched(&story);
+    assert_eq!(story.supervisor.deadline(), None);
+    assert_eq!(story.ask(Request::Reload), [check(3, 3)]);
+    story.tell(Event::Exited { id: WorkerId(3), status: ExitStatus::Killed { signal: Signal::SEGV, core: false }, group_left: false });
+    assert_untouched(&story);
+}
+
+#[test]
+fn a_check_that_cannot_run_or_does_not_end_fails_the_reload() {
+    let mut story = Story::new(checked());
+    story.runs = Runs::Never;
+    assert_eq!(story.ask(Request::Reload), [check(2, 2)]);
+    assert_untouched(&story);
+
+    story.runs = Runs::AtOnce;
+    assert_eq!(story.ask(Request::Reload), [check(3, 3)]);
+    assert_eq!(story.after(Duration::from_secs(60)), [send(3, Signal::TERM)]);
+    assert_untouched(&story);
+    // Late success starts nothing, and the check is killed before long although workers are not.
+    assert_eq!(story.after(Duration::from_secs(5)), [Action::Kill { id: WorkerId(3) }]);
+    assert_eq!(story.exits(3, 0), []);
+    assert_eq!(story.ask(Request::Reload), [check(4, 4)]);
+}
+
+#[test]
+fn the_late_end_of_an_earlier_check_says_nothing_of_the_current_one() {
+    let mut story = Story::new(checked());
+    story.runs = Runs::Later;
+    story.runs(1);
+    story.ask(Request::Reload);
+    story.after(Duration::from_secs(60));
+    assert_eq!(story.ask(Request::Reload), [check(3, 3)]);
+    story.tell(Event::SpawnFailed { id: WorkerId(2), error: spawn_error() });
+    assert!(matches!(story.supervisor.phase(), Phase::RollingOver(_)));
+    story.runs(3);
+    assert_eq!(story.exits(3, 0), [spawn(4, 3)]);
+}
+
+#[test]
+fn a_stop_ends_the_check_too() {
+    let mut story = Story::new(checked());
+    story.ask(Request::Reload);
+    assert_eq!(story.ask(STOP), [Action::CloseListeners, send(1, Signal::TERM), send(2, Signal::TERM)]);
+    assert_eq!(story.exits(2, 0), []);
+    assert_eq!(story.exits(1, 0).len(), 1);
+}
+
+#[test]
+fn a_generation_that_exits_during_the_check_is_replaced_when_the_check_succeeds() {
+    let mut story = Story::new(checked());
+    story.ask(Request::Reload);
+    assert_eq!(story.exits(1, 3), []);
+    assert_eq!(story.exits(2, 0), [spawn(3, 2)]);
+    assert_eq!(story.supervisor.current().map(|current| current.number), Some(GenerationNumber(2)));
+}
+
+#[test]
+fn the_master_exits_when_a_check_fails_and_no_generation_is_left() {
+    let mut story = Story::new(checked());
+    story.ask(Request::Reload);
+    story.exits(1, 3);
+    assert_eq!(story.exits(2, 1), [Action::CloseListeners, Action::Exit { status: 3, callers: vec![] }]);
+}

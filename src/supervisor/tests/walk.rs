@@ -39,6 +39,8 @@ enum Broken {
     AGenerationNeverForgotten,
     TrustedThoughItDoesNotAccept,
     LooksForNothing,
+    NotLongEnoughSideBySide,
+    StartedWithoutItsCheck,
 }
 
 /// What takes part in a walk: the more, the more orders of events.
@@ -61,6 +63,7 @@ struct Cast {
 struct Process {
     id: WorkerId,
     generation: GenerationNumber,
+    is_check: bool,
     stage: Stage,
     suspended: bool,
     killed: bool,
@@ -105,6 +108,10 @@ struct World {
     /// Generations that have been seen to accept on the listener, and those that could not be looked at.
     accepted: Vec<GenerationNumber>,
     hidden: Vec<GenerationNumber>,
+    /// When a candidate that is ready has run beside the current generation for long enough.
+    settled_at: Option<Instant>,
+    /// The check of the current reload has succeeded.
+    checked: bool,
     /// What followed the last event: each thing that can turn out in two ways makes two worlds of one.
     forks: Forks,
 }
@@ -143,6 +150,7 @@ enum Sight {
 
 const LUCKY: Luck = Luck { kills: true, loads: true, sees: Sight::Accepts };
 
+const SETTLE: Duration = Duration::from_secs(2);
 const STATUS_OF_A_DEATH: u8 = 3;
 
 type Sabotage = fn(&World, &Event, &mut Vec<Action>);
@@ -171,6 +179,8 @@ impl World {
             served: false,
             accepted: vec![],
             hidden: vec![],
+            settled_at: None,
+            checked: false,
             forks: Forks::default(),
         }
     }
@@ -213,6 +223,10 @@ impl World {
                 }
                 Stage::Running => {
                     events.push(exited(id, false));
+                    if process.is_check {
+                        events.push(Event::Exited { id, status: ExitStatus::Exited(0), group_left: false });
+                        continue;
+                    }
                     if cast.policy.group {
                         events.push(exited(id, true));
                     }
@@ -247,9 +261,12 @@ impl World {
                     process.stage = Stage::Running;
                 }
             }
-            Event::Exited { id, group_left, .. } => {
+            Event::Exited { id, group_left, status } => {
                 if self.with_role(Role::Current).contains(id) {
                     self.last_of_current = Some(STATUS_OF_A_DEATH);
+                }
+                if let Ok(Process { is_check: true, .. }) = self.process(*id) {
+                    self.checked = *status == ExitStatus::Exited(0);
                 }
                 match self.process(*id) {
                     Ok(process) if *group_left => (process.stage, process.suspended) = (Stage::Leaderless, false),
@@ -285,6 +302,7 @@ impl World {
         let had_served = self.served;
         let required = self.required_of_candidate();
         let could_be_trusted = self.candidate_could_be_trusted(&event);
+        let settle = self.supervisor_policy().settle;
         let asked = event.clone();
         self.forks = Forks::default();
         self.note(&event);
@@ -301,6 +319,7 @@ impl World {
                 }
                 match action {
                     Action::Load { .. } => {
+                        self.checked = false;
                         self.forks.loaded = true;
                         let policy = self.supervisor_policy();
                         events.push_back(match luck.loads {
@@ -308,7 +327,12 @@ impl World {
                             false => Event::LoadFailed { cause: OneLine::from("wrong") },
                         });
                     }
-                    Action::Spawn { id, what: Program::Worker { generation, .. } } => {
+                    Action::Spawn { id, what: what @ (Program::Worker { generation, .. } | Program::Check { generation }) } => {
+                        let is_check = matches!(what, Program::Check { .. });
+                        let is_unchecked = !is_check && generation != GenerationNumber::FIRST && !self.checked;
+                        if is_unchecked && self.served && self.supervisor_policy().check {
+                            return Err(Broken::StartedWithoutItsCheck);
+                        }
                         if self.stop_asked || !self.listeners_open {
                             return Err(Broken::StartedAfterAStop);
                         }
@@ -325,6 +349,7 @@ impl World {
                         self.alive.push(Process {
                             id,
                             generation,
+                            is_check,
                             stage: Stage::Spawning,
                             suspended: false,
                             killed: false,
@@ -383,7 +408,13 @@ impl World {
                         if required && matters && !self.accepted.contains(&generation) && !self.hidden.contains(&generation) {
                             return Err(Broken::TrustedThoughItDoesNotAccept);
                         }
+                        let settled = self.settled_at.take().is_some_and(|at| at <= self.now);
+                        if !settle.is_zero() && !is_first && matters && !settled {
+                            return Err(Broken::NotLongEnoughSideBySide);
+                        }
                     }
+                    Action::Log(Message::Settling { .. }) => self.settled_at = Some(self.now.after(settle)),
+                    Action::Log(Message::ReloadFailed(_)) => self.settled_at = None,
                     Action::Continue { id } => {
                         self.process(id)?.suspended = false;
                         continued.push(id);
@@ -506,8 +537,11 @@ impl World {
 
     /// Whether this event is one by which a candidate may come to be trusted.
     fn candidate_could_be_trusted(&self, event: &Event) -> bool {
-        let candidate = self.supervisor.candidate().map(|candidate| candidate.policy.trust.clone());
-        match (candidate, event) {
+        let Some(policy) = self.supervisor.candidate().map(|candidate| candidate.policy.clone()) else { return false };
+        if !policy.settle.is_zero() {
+            return self.settled_at.is_some() && *event == Event::Tick;
+        }
+        match (Some(policy.trust), event) {
             // With no wait the start itself is enough.
             (Some(Trust::Lived(Duration::ZERO)), Event::Spawned { .. }) => true,
             (Some(Trust::LivedAndAccepts { lived: Duration::ZERO, .. }), Event::Spawned { .. }) => true,
@@ -554,7 +588,7 @@ impl World {
         }
         if self.listeners_open
             && self.supervisor.current().is_none()
-            && self.alive.iter().any(|process| process.told.is_empty() && process.stage != Stage::Spawning)
+            && self.alive.iter().any(|process| process.told.is_empty() && process.stage != Stage::Spawning && !process.is_check)
             && self.supervisor.candidate().is_none()
         {
             return Err(Broken::NobodyServesThoughSomebodyCould);
@@ -568,7 +602,9 @@ impl World {
         let policy = self.supervisor_policy();
         let has_time = |process: &Process| !process.told.is_empty() && !process.killed && !process.out_of_reach;
         let to_be_killed = policy.stop_timeout.is_some() && self.alive.iter().any(has_time);
-        let to_be_judged = self.listeners_open && candidate_runs && !matches!(policy.trust, Trust::Ready { within: None });
+        let has_deadline = !matches!(policy.trust, Trust::Ready { within: None }) || self.settled_at.is_some();
+        let to_be_judged = self.listeners_open && candidate_runs && has_deadline;
+        let to_be_judged = to_be_judged || self.supervisor.awaited.is_some();
         let to_be_announced = self.supervisor.phase == Phase::Serving && self.announced == Announced::Nothing;
         let looks = self.supervisor.timers.0.iter().any(|(timer, _)| *timer == Timer::Look);
         if looks && !matches!(self.supervisor.phase, Phase::Starting | Phase::RollingOver(_)) && !to_be_announced {
@@ -640,6 +676,7 @@ impl World {
         if let Phase::RollingOver(rollover) = &mut supervisor.phase {
             rollover.since = Instant(Duration::ZERO);
         }
+        world.settled_at = world.settled_at.map(|at| Instant(at.since(now)));
         if let Announced::Reloading(generation) = &mut world.announced {
             *generation = renumber(*generation);
         }
@@ -750,6 +787,7 @@ fn casts() -> Vec<(&'static str, Cast)> {
     let plain = |policy| Cast { policy, terminal: Terminal::None, suspends: false, callers: false, fails: false, crowd: 3 };
     let lived = policy(Trust::Lived(START));
     let ready = policy(Trust::Ready { within: Some(START) });
+    let settle = |policy| Policy { settle: SETTLE, ..policy };
     let kill = |policy| Policy { stop_timeout: Some(STOP_TIMEOUT), ..policy };
     vec![
         ("trusted after 3 s", plain(lived.clone())),
@@ -759,12 +797,22 @@ fn casts() -> Vec<(&'static str, Cast)> {
         ("trusted when ready, however late", plain(policy(Trust::Ready { within: None }))),
         ("two workers, trusted after 3 s", plain(Policy { workers: 2, ..lived.clone() })),
         ("two workers, trusted when ready", plain(Policy { workers: 2, ..policy(Trust::Ready { within: None }) })),
+        (
+            "two workers, trusted when ready, 2 s side by side",
+            plain(settle(Policy { workers: 2, ..policy(Trust::Ready { within: None }) })),
+        ),
         ("callers that ask and go away", Cast { callers: true, ..plain(lived.clone()) }),
         ("process groups, KILL after 5 s", plain(Policy { group: true, ..kill(lived.clone()) })),
         ("nothing can be killed, no configuration is sure", Cast { fails: true, ..plain(kill(lived.clone())) }),
         ("suspended by an operator", Cast { suspends: true, ..plain(lived.clone()) }),
         ("on a terminal, without a shell", Cast { suspends: true, terminal: Terminal::Leader, ..plain(lived.clone()) }),
-        ("on a terminal, as a shell's job", Cast { suspends: true, terminal: Terminal::Job, ..plain(lived) }),
+        ("on a terminal, as a shell's job", Cast { suspends: true, terminal: Terminal::Job, ..plain(lived.clone()) }),
+        ("checked, trusted after 3 s", plain(Policy { check: true, ..lived.clone() })),
+        (
+            "callers and checks, trusted at once",
+            Cast { callers: true, crowd: 2, ..plain(Policy { check: true, ..policy(Trust::Lived(Duration::ZERO)) }) },
+        ),
+        ("trusted after 3 s, 2 s side by side", plain(settle(lived.clone()))),
         ("trusted after 6 ms where the current one accepts", plain(policy(AUTO))),
         ("trusted when it accepts, within 20 ms", plain(policy(ACCEPT))),
         ("callers, trusted where the current one accepts", Cast { callers: true, crowd: 2, ..plain(policy(AUTO)) }),
@@ -899,6 +947,23 @@ fn every_promise_can_be_seen_broken() {
             }
         }),
         (Broken::AGenerationNeverForgotten, |_, _, actions| actions.retain(|action| !matches!(action, Action::Forget { .. }))),
+        (Broken::NotLongEnoughSideBySide, |world, event, actions| {
+            if let (
+                Event::Requested { request: Request::Forward(_), .. },
+                Phase::RollingOver(Rollover { stage: super::super::Stage::Settling, .. }),
+            ) = (event, world.supervisor.phase)
+            {
+                actions.push(Action::Log(Message::Current { generation: world.supervisor.newest }));
+            }
+        }),
+        (Broken::StartedWithoutItsCheck, |world, event, actions| {
+            if let Event::SpawnFailed { id, .. } = event
+                && actions.iter().any(|action| matches!(action, Action::Log(Message::ReloadFailed(_))))
+            {
+                let generation = world.supervisor.newest;
+                actions.push(Action::Spawn { id: *id, what: Program::Worker { generation, slot: 0 } });
+            }
+        }),
         (Broken::TrustedThoughItDoesNotAccept, |world, event, actions| {
             if let Event::Looked { accepts, hidden: None, .. } = event
                 && accepts.is_empty()
