@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["types"],
     &["error"],
     &["sys", "config", "supervisor"],
-    &["listener", "worker", "output", "systemd", "control"],
+    &["listener", "worker", "output", "systemd", "control", "report"],
     &["runtime"],
     &["main"],
 ];

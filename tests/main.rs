@@ -18,6 +18,7 @@ mod harness;
 mod init;
 mod lifecycle;
 mod manager;
+mod notify;
 mod output;
 #[allow(dead_code, reason = "its tests run here, and `make test-docs` uses it")]
 #[path = "docs/page.rs"]

@@ -443,6 +443,7 @@ fn reporting(program: &Path, dir: &Path) -> LaunchSpec {
         directory: Directory::new(&Rc::new(StartDirectory::current()), Some(dir.to_owned())),
         identity: None,
         environment: EnvironmentRecipe::new([], ManagerVariables::Remove, None, systemd, vec![]),
+        report: None,
         // The mask is this thread's own.
         signals: block_all(),
         modes: StandardStreams::found().modes(),
@@ -467,11 +468,13 @@ fn listeners_reach_their_numbers_from_wherever_they_are_held() {
         directory: Directory::new(&Rc::new(StartDirectory::current()), Some(dir.to_owned())),
         identity: None,
         environment,
+        report: None,
         // The mask is this thread's own.
         signals: block_all(),
         modes: streams.modes(),
     });
-    let start = Start { generation: GenerationNumber::FIRST, listeners: &listeners, infos: &infos, output: None, foreground: false };
+    let start =
+        Start { generation: GenerationNumber::FIRST, listeners: &listeners, infos: &infos, own: &[], output: None, foreground: false };
     let launched = spec.launch(&start).expect("it starts");
     eventually("it is executed", SOON, || match launched.progress() {
         Progress::Pending => false,
@@ -544,7 +547,7 @@ fn a_start_does_not_wait_for_a_program_whose_execution_hangs() {
     let program = dir.join("worker");
     let Some(lease) = Lease::of(&program) else { return };
     let spec = Rc::new(reporting(&program, &dir));
-    let start = Start { generation: GenerationNumber::FIRST, listeners: &[], infos: &[], output: None, foreground: false };
+    let start = Start { generation: GenerationNumber::FIRST, listeners: &[], infos: &[], own: &[], output: None, foreground: false };
     let launched = spec.launch(&start).expect("there is a child");
     eventually("the child executes the program, and waits", SOON, || lease.somebody_waits());
     assert_eq!(launched.progress(), Progress::Pending);

@@ -69,7 +69,7 @@ _socketmaster_value() {
         command) _socketmaster_generated -c -f ;;
         dir) _socketmaster_generated -d ;;
         user) _socketmaster_user ;;
-        ready) _socketmaster_offer auto start accept ;;
+        ready) _socketmaster_offer auto start accept notify ;;
         check) _socketmaster_generated -c -f ;;
         stop-signal) _socketmaster_offer HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ;;
         signal) _socketmaster_pair HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS -- reload stop ignore forward HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ;;

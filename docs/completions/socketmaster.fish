@@ -74,7 +74,8 @@ function __socketmaster_ready
     printf '%s\t%s\n' \
         auto 'it has run for -start, and accepts where the current one does' \
         start 'it has run for -start' \
-        accept 'it accepts on every listener'
+        accept 'it accepts on every listener' \
+        notify 'it has sent READY=1 to NOTIFY_SOCKET'
 end
 
 function __socketmaster_verbs
@@ -134,7 +135,7 @@ complete -c socketmaster -n __socketmaster_options -o listen -x -a '(__socketmas
 complete -c socketmaster -n __socketmaster_options -o command -x -a '(__socketmaster_programs)' -d 'program to run'
 complete -c socketmaster -n __socketmaster_options -o dir -x -a '(__fish_complete_directories (__socketmaster_value))' -d 'working directory'
 complete -c socketmaster -n __socketmaster_options -o user -x -a '(__socketmaster_users)' -d 'user of the workers'
-complete -c socketmaster -n __socketmaster_options -o ready -x -a '(__socketmaster_ready)' -d 'auto, start, accept'
+complete -c socketmaster -n __socketmaster_options -o ready -x -a '(__socketmaster_ready)' -d 'when it is ready'
 complete -c socketmaster -n __socketmaster_options -o start -x -d 'time to run [3000]'
 complete -c socketmaster -n __socketmaster_options -o check -x -a '(__socketmaster_programs)' -d 'run before a reload'
 complete -c socketmaster -n __socketmaster_options -o settle -x -d 'time side by side'

@@ -510,8 +510,12 @@ mod tests {
         assert_eq!(trust(&["-ready=accept"]), Trust::Accepts { within: Some(sixty), unseen: three });
         assert_eq!(trust(&["-ready=accept", "-start=5"]), Trust::Accepts { within: Some(millis), unseen: millis });
         assert_eq!(trust(&["-ready=accept", "-start=0"]), Trust::Accepts { within: None, unseen: Duration::ZERO });
+        assert_eq!(trust(&["-ready=notify"]), Trust::Ready { within: Some(sixty) });
+        assert_eq!(trust(&["-ready=notify", "-start=5"]), Trust::Ready { within: Some(millis) });
+        assert_eq!(trust(&["-ready=notify", "-start=0"]), Trust::Ready { within: None });
+        assert_eq!([run(&["-ready=notify"]).report, run(&["-ready=accept"]).report], [Some(crate::config::ReportBy::Notify), None]);
         assert_eq!(wrong(&["-ready=acept"]), "-ready=acept: unknown; did you mean accept?");
-        assert_eq!(wrong(&["-ready=when"]), "-ready=when: unknown; accepted are auto, start, accept");
+        assert_eq!(wrong(&["-ready=when"]), "-ready=when: unknown; accepted are auto, start, accept, notify");
     }
 
     #[test]

@@ -16,16 +16,18 @@ use crate::types::signal::Signal;
 
 /// How long a generation must live to be trusted, where nothing else is said.
 const START: Duration = Duration::from_secs(3);
-/// How long it may take to accept, where nothing else is said.
+/// How long it may take to accept or to report, where nothing else is said.
 const LATEST: Duration = Duration::from_secs(60);
 
 /// When a generation is ready: `-ready` and `-start` mean something only together.
 fn trust(ready: Ready, start: Option<Duration>) -> Trust {
     let lived = start.unwrap_or(START);
+    let within = Some(start.unwrap_or(LATEST)).filter(|within| !within.is_zero());
     match ready {
         Ready::Start => Trust::Lived(lived),
         Ready::Auto => Trust::LivedAndAccepts { lived, within: lived.max(LATEST) },
-        Ready::Accept => Trust::Accepts { within: Some(start.unwrap_or(LATEST)).filter(|within| !within.is_zero()), unseen: lived },
+        Ready::Accept => Trust::Accepts { within, unseen: lived },
+        Ready::Report(_) => Trust::Ready { within },
     }
 }
 
@@ -62,6 +64,7 @@ impl Draft {
                 env: Vec::new(),
                 check: None,
                 handoff: Protocols::default(),
+                report: None,
                 signals: SignalTable::new(true, &[]),
                 policy: Policy {
                     trust: Trust::Lived(Duration::ZERO),
@@ -117,6 +120,10 @@ impl Draft {
         };
         reloadable.policy.check = reloadable.check.is_some();
         reloadable.policy.trust = trust(self.ready, self.start);
+        reloadable.report = match self.ready {
+            Ready::Report(by) => Some(by),
+            Ready::Auto | Ready::Start | Ready::Accept => None,
+        };
         reloadable.signals = SignalTable::new(!reloadable.listen.is_empty(), &self.signal_rules);
 
         let by_variable = self.command.is_some() && self.command.as_deref() == variable(environment, COMMAND_VARIABLE);

@@ -84,6 +84,8 @@ pub struct Reloadable {
     pub dir: Option<PathBuf>,
     pub env: Vec<(OsString, Template)>,
     pub handoff: Protocols,
+    /// How workers report that they are ready, where that is waited for.
+    pub report: Option<ReportBy>,
     pub signals: SignalTable,
     pub policy: Policy,
 }
@@ -106,6 +108,15 @@ pub enum Ready {
     Start,
     /// It accepts on every listener.
     Accept,
+    /// Its workers have reported it.
+    Report(ReportBy),
+}
+
+/// How workers report that they are ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReportBy {
+    /// READY=1 of sd_notify(3).
+    Notify,
 }
 
 /// The words of `-ready`, and when a generation is ready by each.
@@ -113,6 +124,7 @@ pub const READY_WORDS: &[(&str, Ready, &str)] = &[
     ("auto", Ready::Auto, "it has run for -start, and accepts where the current one does"),
     ("start", Ready::Start, "it has run for -start"),
     ("accept", Ready::Accept, "it accepts on every listener"),
+    ("notify", Ready::Report(ReportBy::Notify), "it has sent READY=1 to NOTIFY_SOCKET"),
 ];
 
 /// Where the workers' output goes.

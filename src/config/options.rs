@@ -200,12 +200,13 @@ pub const OPTIONS: &[Opt] = &[
         repeatable: false,
         role: Role::Setting,
         section: RELOAD,
-        help: "auto, start, accept",
+        help: "when it is ready",
         long: "Choose when a new generation is ready. `auto`: it has run for `-start` milliseconds, and it accepts connections on every listener on which the current generation accepts them; \
                if it does not accept within 60 seconds, the reload fails. If socketmaster has not seen the current generation accept on any listener, only the time counts. \
                `start`: it has run for `-start` milliseconds. \
                `accept`: it accepts connections on every listener; `-start` is the time limit. \
-               socketmaster sees in /proc whether a process accepts, so the program needs no support for it.",
+               socketmaster sees in /proc whether a process accepts, so the program needs no support for it. \
+               `notify`: each of its workers has sent `READY=1` to NOTIFY_SOCKET, see sd_notify(3); `-start` is the time limit.",
         read: |draft, text| {
             draft.ready = values::ready(text)?;
             Ok(())
@@ -223,7 +224,7 @@ pub const OPTIONS: &[Opt] = &[
         help: "time to run [3000]",
         long: "Require that a new generation runs for this many milliseconds before it is ready. The old one is then told to stop. \
                If the new one exits earlier, the reload fails and the old one keeps running. 0 means that it is ready as soon as it runs. \
-               The default is 3000. With `-ready=accept` this is the time limit instead, the default is 60000, and 0 means no limit.",
+               The default is 3000. With `-ready=accept` and `-ready=notify` this is the time limit instead, the default is 60000, and 0 means no limit.",
         read: |draft, text| {
             draft.start = Some(values::millis(text)?);
             Ok(())

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub last_reload: Option<LastReloadSeen>,
     /// How the last worker exited, or why the program could not be started, in a sentence.
     pub last_exit: Option<String>,
+    /// STATUS of a worker of the generation that serves, or of the first one while it starts.
+    pub reported: Option<OneLine>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +82,9 @@ impl Snapshot {
         let retiring = self.with_role(Role::Retiring).count();
         if retiring > 0 && !matches!(self.state, State::Stopping | State::Ended) {
             line.push_str(&format!("; stopping workers: {retiring}"));
+        }
+        if let Some(reported) = self.reported.as_ref().filter(|_| !matches!(self.state, State::Stopping | State::Ended)) {
+            line.push_str(&format!("; the program reports: {reported}"));
         }
         if let Some(LastReloadSeen { ok: false, text, .. }) = &self.last_reload {
             line.push_str(&format!("; last {text}"));
@@ -227,7 +232,17 @@ mod tests {
 
     fn snapshot(state: State, workers: Vec<WorkerSeen>) -> Snapshot {
         let newest = workers.iter().map(|worker| worker.generation).max().unwrap_or(GenerationNumber::FIRST);
-        Snapshot { pid: 7, uptime: Duration::from_secs(3), state, newest, workers, listeners: vec![], last_reload: None, last_exit: None }
+        Snapshot {
+            pid: 7,
+            uptime: Duration::from_secs(3),
+            state,
+            newest,
+            workers,
+            listeners: vec![],
+            last_reload: None,
+            last_exit: None,
+            reported: None,
+        }
     }
 
     /// After a reload, the old generation not gone yet.
@@ -267,6 +282,13 @@ mod tests {
             Snapshot { last_exit, ..snapshot(State::Ended, vec![]) }.line(),
             "the program (pid 101) exited with status 1 after 0.20 s"
         );
+    }
+
+    #[test]
+    fn a_line_holds_what_the_program_reports() {
+        let line = |state| Snapshot { reported: Some(OneLine::from("5 jobs")), ..snapshot(state, vec![current(101, 1)]) }.line();
+        assert_eq!(line(State::Serving), "generation 1 (pid 101) serves; the program reports: 5 jobs");
+        assert_eq!(line(State::Stopping), "shutting down: waiting for 1 worker");
     }
 
     #[test]

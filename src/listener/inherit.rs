@@ -21,7 +21,7 @@ use crate::types::one_line::OneLine;
 use crate::types::socket_name::SocketName;
 
 /// The prefix of the names under which the master puts sockets into the store.
-const STORE_PREFIX: &str = "socketmaster+";
+pub const STORE_PREFIX: &str = "socketmaster+";
 /// The longest name that systemd takes.
 const NAME_MAX: usize = 255;
 /// The most sockets that the master accepts in LISTEN_FDS. systemd never passes so many.

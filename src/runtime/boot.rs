@@ -26,6 +26,7 @@ use crate::sys::stdio::StandardStreams;
 use crate::sys::{clock, fd, tty, wait};
 use crate::systemd::fdstore::{self, Storable};
 use crate::systemd::notify::ServiceManager;
+use crate::systemd::watchdog::Watchdog;
 use crate::types::environment::{path_in, variable};
 use crate::types::level::Level;
 use crate::types::one_line::OneLine;
@@ -77,8 +78,8 @@ pub(super) fn boot(
     }
     let resolved = resolve(&listen)?;
 
-    let (mut listeners, service_manager) = match plain_init {
-        true => (ListenerSet::default(), None),
+    let (mut listeners, service_manager, store_room) = match plain_init {
+        true => (ListenerSet::default(), None, 0),
         false => open_listeners(&invocation, resolved, &listen, &offered.unwrap_or_default(), &mut notes)?,
     };
     let control = match &fixed.control {
@@ -113,6 +114,7 @@ pub(super) fn boot(
         Output::Syslog => Some(Relay::new(LONGEST_SYSLOG_LINE)),
     };
     let terminal = tty::role();
+    let watchdog = service_manager.as_ref().and_then(|_| Watchdog::find(&invocation.environment, std::process::id(), begun));
     let running = Running {
         invocation,
         inherited_signals,
@@ -128,7 +130,10 @@ pub(super) fn boot(
         relay,
         terminal,
         terminal_given: false,
+        watchdog,
         service_manager,
+        store_room,
+        namespace: None,
         control,
         pid_file_path,
         pid_file: None,
@@ -154,7 +159,7 @@ fn open_listeners(
     listen: &[Endpoint],
     offered: &[Offered],
     notes: &mut Notes,
-) -> Result<(ListenerSet, Option<ServiceManager>), Error> {
+) -> Result<(ListenerSet, Option<ServiceManager>, usize), Error> {
     let environment = &invocation.environment;
     let stored = inherit::stored(&resolved, offered);
     if let Err(error) = fdstore::remove(&inherit::left_over(offered, &stored), environment) {
@@ -164,15 +169,17 @@ fn open_listeners(
     // All other inherited descriptors are closed now, so descriptors opened from here on stay open.
     let manager = ServiceManager::find(environment)
         .and_then(|found| found.map_err(|error| notes.push(format!("cannot reach the service manager: {}", reason(&error)))).ok());
+    let mut room = manager.as_ref().map_or(0, |_| fdstore::room(environment));
     if let Some(manager) = &manager {
         let storable = listeners.storable().map(|(name, held, fd)| Storable { name, address: held.address().to_string(), fd });
-        let (kept, failure) = fdstore::keep(&storable.collect::<Vec<_>>(), manager, fdstore::room(environment));
+        let (kept, failure) = fdstore::keep(&storable.collect::<Vec<_>>(), manager, room);
+        room -= kept;
         listeners.leave_paths(kept);
         notes.extend(failure);
     }
     let untaken = inherit::untaken(listen, offered).into_iter();
     notes.extend(untaken.map(|name| format!("no listener takes the socket unit's socket {name}; add -listen=systemd:{name}")));
-    Ok((listeners, manager))
+    Ok((listeners, manager, room))
 }
 
 /// A warning if workers inherit the stop signal blocked or ignored.

@@ -9,6 +9,7 @@ mod boot;
 mod perform;
 pub mod pid_file;
 mod reload;
+mod reports;
 mod sources;
 mod workers;
 
@@ -25,6 +26,7 @@ use crate::error::Error;
 use crate::listener::set::{HeldSocket, ListenerSet};
 use crate::output::log::Log;
 use crate::output::relay::Relay;
+use crate::report::sender::Namespace;
 use crate::supervisor::{Event, Generation, Message, Phase, Supervisor, Worker};
 use crate::sys::errno::reason;
 use crate::sys::poll::{Interest, Wait};
@@ -33,6 +35,7 @@ use crate::sys::stdio::StandardStreams;
 use crate::sys::wait::ChildChange;
 use crate::sys::{clock, reserve, signal, tty, wait};
 use crate::systemd::notify::ServiceManager;
+use crate::systemd::watchdog::Watchdog;
 use crate::types::level::Level;
 use crate::types::process::GenerationNumber;
 use crate::types::request::{CallerId, Request, Verb};
@@ -77,6 +80,12 @@ struct Running {
     /// Whether a worker's process group is the foreground group of a shell's terminal.
     terminal_given: bool,
     service_manager: Option<ServiceManager>,
+    /// The service manager's watchdog over the master.
+    watchdog: Option<Watchdog>,
+    /// How many more descriptors the service manager keeps.
+    store_room: usize,
+    /// What can be told from a uid, once a worker reports.
+    namespace: Option<Namespace>,
     control: Option<Server>,
     pid_file_path: Option<PathBuf>,
     pid_file: Option<PidFile>,
@@ -191,6 +200,7 @@ impl Running {
                 if let Some(relay) = &mut self.relay {
                     relay.drain(pid, &mut self.log);
                 }
+                self.hear_last_words(id);
                 let group_left = signal::group_exists(pid);
                 self.tell(Event::Exited { id, status, group_left });
                 // Only with -group the master waits for the rest of a group.
@@ -302,6 +312,7 @@ impl Running {
                 ago: now.since(last.ended),
             }),
             last_exit: self.last_exit.clone(),
+            reported: self.reported_status(),
         }
     }
 

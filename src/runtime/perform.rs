@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
+use super::reports::notify_socket;
 use super::{End, LastReload, Running};
 use crate::control::protocol::Answer;
+use crate::report::notify::NotifySocket;
 use crate::supervisor::{Action, Event, Importance, Lifecycle, Message, Program, Reply, Seconds};
 use crate::sys::errno::reason;
 use crate::sys::{clock, fd, signal, tty, wait};
@@ -84,25 +86,27 @@ impl Running {
 
     fn spawn(&mut self, id: WorkerId, what: Program) -> Option<Event> {
         match self.launch(what) {
-            Ok(launched) => {
-                self.workers.add(id, launched);
+            Ok((launched, notify)) => {
+                self.workers.add(id, launched, notify);
                 None
             }
             Err(error) => Some(Event::SpawnFailed { id, error }),
         }
     }
 
-    fn launch(&mut self, what: Program) -> Result<Launched, SpawnError> {
+    fn launch(&mut self, what: Program) -> Result<(Launched, Option<NotifySocket>), SpawnError> {
         let own = |cause: &str| SpawnError { status: 1, cause: cause.to_owned() };
         let (Program::Worker { generation, .. } | Program::Check { generation }) = what;
         let Some(spec) = self.workers.spec(what) else { return Err(own("this generation has no configuration")) };
+        let notify = notify_socket(&spec, generation, &mut self.namespace, self.watchdog.as_ref()).map_err(|cause| own(&cause))?;
+        let variables = notify.as_ref().map(|notify| self.notify_variables(notify)).unwrap_or_default();
         let infos = self.listeners.infos();
         let listeners: Vec<_> = self.listeners.descriptors().collect();
         // The first process takes the terminal before its program runs, which may read it at once.
         let foreground = self.terminal == Terminal::Leader && generation == GenerationNumber::FIRST;
-        let start = Start { generation, listeners: &listeners, infos: &infos, output: None, foreground };
-        match &mut self.relay {
-            None => spec.launch(&start),
+        let start = Start { generation, listeners: &listeners, infos: &infos, own: &variables, output: None, foreground };
+        let launched = match &mut self.relay {
+            None => spec.launch(&start)?,
             Some(relay) => {
                 let pipe = || fd::pipe().map_err(|error| own(&format!("cannot open a pipe for the output: {}", reason(&error))));
                 let ((out, out_of_worker), (err, err_of_worker)) = (pipe()?, pipe()?);
@@ -110,9 +114,10 @@ impl Running {
                 let launched = spec.launch(&Start { output, ..start })?;
                 relay.follow(launched.pid(), out);
                 relay.follow(launched.pid(), err);
-                Ok(launched)
+                launched
             }
-        }
+        };
+        Ok((launched, notify))
     }
 
     /// Handles the report about the execution of this worker's program, if it is there.
@@ -130,7 +135,7 @@ impl Running {
 
     // ---- signals
 
-    fn signal_worker(&mut self, id: WorkerId, signal: Signal, group: bool) -> Option<Event> {
+    pub(super) fn signal_worker(&mut self, id: WorkerId, signal: Signal, group: bool) -> Option<Event> {
         let pid = self.workers.pid(id)?;
         let sent = if group { signal::send_to_group(pid, signal) } else { signal::send(pid, signal) };
         match sent {
@@ -234,7 +239,7 @@ impl Running {
     }
 
     /// Notifies the service manager, if there is one, with a line about the state of the master.
-    fn tell_manager(&mut self, tell: impl FnOnce(&mut ServiceManager, String)) {
+    pub(super) fn tell_manager(&mut self, tell: impl FnOnce(&mut ServiceManager, String)) {
         if self.service_manager.is_some() {
             let line = self.snapshot().line();
             if let Some(manager) = &mut self.service_manager {

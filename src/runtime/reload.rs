@@ -9,7 +9,7 @@ use super::pid_file::PidFile;
 use super::workers::Specs;
 use crate::config::listen_uri::Endpoint;
 use crate::config::signal_rules::{SignalAction, SignalTable};
-use crate::config::{self, Command, Invocation, Reloadable};
+use crate::config::{self, Command, Invocation, Reloadable, ReportBy};
 use crate::error::Error;
 use crate::supervisor::Event;
 use crate::sys::signal::InheritedSignals;
@@ -32,6 +32,7 @@ pub(super) struct Prepared {
     pub directory: Option<PathBuf>,
     identity: Option<Identity>,
     pub environment: EnvironmentRecipe,
+    report: Option<ReportBy>,
 }
 
 /// Looks up the names in the settings of workers. `controlled`: a reload may be requested at a control socket.
@@ -48,30 +49,25 @@ pub(super) fn prepare(invocation: &Invocation, reloadable: Reloadable, controlle
         reloadable.handoff,
         reloadable.env,
     );
-    Ok(Prepared {
-        command: reloadable.command,
-        args: reloadable.args,
-        check: reloadable.check,
-        directory: reloadable.dir,
-        identity,
-        environment,
-    })
+    let Reloadable { command, args, check, dir: directory, report, .. } = reloadable;
+    Ok(Prepared { command, args, check, directory, identity, environment, report })
 }
 
 impl Prepared {
     pub(super) fn specs(self, start: &Rc<StartDirectory>, signals: InheritedSignals, modes: BlockingModes) -> Specs {
-        let Prepared { command, args, check, directory, identity, environment } = self;
-        let worker = LaunchSpec { command, args, directory: Directory::new(start, directory), identity, environment, signals, modes };
-        let check = check.map(|command| Rc::new(LaunchSpec { command, args: Vec::new(), ..worker.clone() }));
+        let Prepared { command, args, check, directory, identity, environment, report } = self;
+        let worker =
+            LaunchSpec { command, args, directory: Directory::new(start, directory), identity, environment, report, signals, modes };
+        let check = check.map(|command| Rc::new(LaunchSpec { command, args: Vec::new(), report: None, ..worker.clone() }));
         Specs { worker: Rc::new(worker), check }
     }
 }
 
 /// Whether the master is a plain init, which is transparent: the variables of a service manager are meant for the program,
-/// and the master itself sends the manager nothing.
+/// and the master itself sends the manager nothing. A master to which workers report is none.
 pub(super) fn is_plain_init(reloadable: &Reloadable, controlled: bool) -> bool {
     let reloads = || Signal::all().any(|signal| reloadable.signals.action(signal) == SignalAction::Request(Request::Reload));
-    reloadable.listen.is_empty() && !controlled && !reloads()
+    reloadable.listen.is_empty() && reloadable.report.is_none() && !controlled && !reloads()
 }
 
 /// Fails if a template names a listener that the service manager has not passed.

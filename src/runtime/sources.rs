@@ -11,6 +11,7 @@ use crate::sys::clock;
 use crate::sys::poll::{Interest, Wait};
 use crate::sys::signal::Received;
 use crate::systemd::notify::ServiceManager;
+use crate::systemd::watchdog::Watchdog;
 use crate::types::process::WorkerId;
 
 /// A source of events.
@@ -28,6 +29,8 @@ pub enum Token {
     Output(OutputId),
     /// A report on the execution of a worker's program.
     Report(WorkerId),
+    /// A worker has sent a message to its NOTIFY_SOCKET.
+    Notify(WorkerId),
     /// A unix path may have disappeared.
     Paths,
 }
@@ -37,8 +40,10 @@ impl Running {
     /// first handles everything that happened before it.
     pub(super) fn wait(&mut self) -> Option<Received> {
         let now = clock::now();
-        let deadlines = [self.supervisor.deadline(), self.control.as_ref().and_then(Server::retry_at)];
-        let within = deadlines.into_iter().flatten().min().map(|deadline| deadline.since(now));
+        let deadlines =
+            [self.supervisor.deadline(), self.control.as_ref().and_then(Server::retry_at), self.watchdog.as_ref().map(Watchdog::due)];
+        let workers = self.workers.reporting().filter_map(|(_, notify)| notify.deadline());
+        let within = deadlines.into_iter().flatten().chain(workers).min().map(|deadline| deadline.since(now));
         let ready = match self.sources() {
             // With no other source, waiting for signals alone halves the number of system calls.
             sources if sources.is_empty() => return self.signals.wait(within),
@@ -64,6 +69,12 @@ impl Running {
                     self.reap();
                     self.start_progressed(id);
                 }
+                Token::Notify(id) => {
+                    // A worker that has exited is not ready, whatever it has sent before.
+                    self.reap();
+                    self.start_progressed(id);
+                    self.hear_worker(id);
+                }
                 Token::Paths => self.paths_changed(),
             }
         }
@@ -79,9 +90,10 @@ impl Running {
         let control = self.control.iter().flat_map(Server::sources);
         let control = control.map(|(token, fd, interest)| (Token::Control(token), fd, interest));
         let starting = self.workers.starting().map(|(id, launched)| (Token::Report(id), launched.as_fd(), Interest::Readable));
+        let notify = self.workers.reporting().map(|(id, notify)| (Token::Notify(id), notify.as_fd(), Interest::Readable));
         let output = self.relay.iter().filter(|_| !self.log.is_full()).flat_map(Relay::sources);
         let output = output.map(|(id, fd)| (Token::Output(id), fd, Interest::Readable));
-        log.into_iter().chain(manager).chain(paths).chain(starting).chain(control).chain(output).collect()
+        log.into_iter().chain(manager).chain(paths).chain(starting).chain(notify).chain(control).chain(output).collect()
     }
 
     /// Handles the timers that are due, after everything else: a worker that exits just before the deadline is not trusted, and a
@@ -93,6 +105,12 @@ impl Running {
         {
             control.retry(now);
         }
+        if let (Some(watchdog), Some(manager)) = (&mut self.watchdog, &mut self.service_manager)
+            && watchdog.take_due(now)
+        {
+            manager.alive();
+        }
+        self.check_workers(now);
         if self.supervisor.deadline().is_some_and(|deadline| deadline <= now) {
             self.tell(Event::Tick);
         }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::report::notify::NotifySocket;
 use crate::supervisor::Program;
 use crate::types::process::{GenerationNumber, Pid, WorkerId};
 use crate::worker::launch::{LaunchSpec, Launched, Progress};
@@ -13,6 +14,8 @@ pub struct Process {
     pub pid: Pid,
     /// The report on the execution of its program, until it has been read.
     starting: Option<Launched>,
+    /// Where it reports, if it does.
+    notify: Option<NotifySocket>,
 }
 
 /// The settings of the programs of one generation.
@@ -51,8 +54,8 @@ impl Workers {
         self.specs.retain(|(known, _)| *known != generation);
     }
 
-    pub fn add(&mut self, id: WorkerId, launched: Launched) {
-        self.processes.push(Process { id, pid: launched.pid(), starting: Some(launched) });
+    pub fn add(&mut self, id: WorkerId, launched: Launched, notify: Option<NotifySocket>) {
+        self.processes.push(Process { id, pid: launched.pid(), starting: Some(launched), notify });
     }
 
     pub fn remove(&mut self, id: WorkerId) {
@@ -86,6 +89,17 @@ impl Workers {
     /// Whether a worker leads this process group.
     pub fn leads(&self, group: Pid) -> bool {
         self.processes.iter().any(|process| process.pid == group)
+    }
+
+    /// The workers that have a socket for their reports.
+    pub fn reporting(&self) -> impl Iterator<Item = (WorkerId, &NotifySocket)> {
+        self.processes.iter().filter_map(|process| Some((process.id, process.notify.as_ref()?)))
+    }
+
+    /// The socket of this worker for its reports, if it has one, and its pid.
+    pub fn notify_socket(&mut self, id: WorkerId) -> Option<(Pid, &mut NotifySocket)> {
+        let process = self.processes.iter_mut().find(|process| process.id == id)?;
+        Some((process.pid, process.notify.as_mut()?))
     }
 
     /// The workers without a report on the execution of their program.

@@ -30,6 +30,8 @@ pub enum Event {
     SpawnFailed { id: WorkerId, error: SpawnError },
     /// The worker has reported that it serves.
     Ready { id: WorkerId },
+    /// The worker has asked for so much time, from now on, until it is ready.
+    MoreTime { id: WorkerId, time: Duration },
     /// The processes of a generation were looked at: the listeners on which one of them accepts; `hidden` says why some of
     /// its processes could not be looked at.
     Looked { generation: GenerationNumber, accepts: Vec<ListenerId>, hidden: Option<OneLine> },

@@ -184,6 +184,7 @@ impl Supervisor {
             (Starting,       Spawned { id, pid })                   => self.first_generation_grows(id, pid, now, act),
             (Starting,       SpawnFailed { id, error })             => self.first_generation_cannot_start(id, error, now, act),
             (Starting,       Ready { id })                          => self.first_generation_is_ready(id, now, act),
+            (Starting | RollingOver(_), MoreTime { id, time })      => self.give_more_time(id, time, now),
             (Starting,       Exited { id, status, group_left })     => self.first_generation_lost_one(id, status, group_left, now, act),
             (Starting,       Looked { generation, accepts, hidden }) => { self.note_look(generation, &accepts, hidden.is_some()); self.first_generation_looked_at(generation, hidden, now, act) }
             (Starting,       Tick)                                  => { self.first_generation_is_late(now, act); self.look(now, act) }
@@ -221,10 +222,10 @@ impl Supervisor {
 
             // Ready means nothing from a worker that is trusted already or told to stop; nothing is loaded, begun or due there.
             (Starting,           Loaded { .. } | LoadFailed { .. } | GroupGone { .. }) => {}
-            (Serving,            Boot { .. } | Loaded { .. } | LoadFailed { .. } | Ready { .. }) => {}
-            (Stopping,           Boot { .. } | Loaded { .. } | LoadFailed { .. } | Ready { .. } | Looked { .. } | Tick) => {}
+            (Serving,            Boot { .. } | Loaded { .. } | LoadFailed { .. } | Ready { .. } | MoreTime { .. }) => {}
+            (Stopping,           Boot { .. } | Loaded { .. } | LoadFailed { .. } | Ready { .. } | MoreTime { .. } | Looked { .. } | Tick) => {}
             (RollingOver(_),     Boot { .. }) => {}
-            (Ended, Boot { .. } | Loaded { .. } | LoadFailed { .. } | Spawned { .. } | SpawnFailed { .. } | Ready { .. } | Looked { .. } | Exited { .. }
+            (Ended, Boot { .. } | Loaded { .. } | LoadFailed { .. } | Spawned { .. } | SpawnFailed { .. } | Ready { .. } | MoreTime { .. } | Looked { .. } | Exited { .. }
                   | GroupGone { .. } | Suspended { .. } | Continued { .. } | Killed { .. } | KillFailed { .. } | Requested { .. }
                   | CallerLeft { .. } | Tick) => {}
         }

@@ -13,7 +13,7 @@ use super::timers::Timer;
 use super::{Phase, Supervisor};
 use crate::types::listener::{ListenerId, ListenerLabel};
 use crate::types::one_line::OneLine;
-use crate::types::process::GenerationNumber;
+use crate::types::process::{GenerationNumber, WorkerId};
 use crate::types::settings::Trust;
 use crate::types::time::Instant;
 
@@ -170,6 +170,19 @@ impl Supervisor {
             Trust::Lived(_) | Trust::Ready { .. } => None,
         };
         missing.map(|listener| listener.uri.clone())
+    }
+
+    /// The generation that is waited for gets more time, if this is one of its workers. It never gets less than it has.
+    pub(super) fn give_more_time(&mut self, id: WorkerId, time: Duration, now: Instant) {
+        let waited_for = match self.phase {
+            Phase::Starting => self.current(),
+            Phase::RollingOver(_) if !self.is_at(Stage::Settling) => self.candidate(),
+            Phase::RollingOver(_) | Phase::Serving | Phase::Stopping | Phase::Ended => None,
+        };
+        let is_one = |generation: &Generation| generation.workers.iter().any(|worker| worker.id == id);
+        if waited_for.is_some_and(|generation| generation.policy.trust.is_reported() && is_one(generation)) {
+            self.timers.postpone(Timer::Trust, now.after(time));
+        }
     }
 
     /// Why the candidate has not become ready in its time.

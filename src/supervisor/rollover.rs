@@ -163,7 +163,7 @@ impl Supervisor {
         }
     }
 
-    fn is_at(&self, stage: Stage) -> bool {
+    pub(super) fn is_at(&self, stage: Stage) -> bool {
         matches!(self.phase, Phase::RollingOver(rollover) if rollover.stage == stage)
     }
 

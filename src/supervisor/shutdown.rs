@@ -38,7 +38,8 @@ impl Supervisor {
     pub(super) fn first_generation_is_late(&mut self, now: Instant, act: &mut Vec<Action>) {
         if self.timers.take_due(Timer::Trust, now) {
             self.outcome = Outcome::Own(1);
-            act.push(Action::Log(match self.missing_of_current() {
+            let is_reported = self.current().is_some_and(|current| current.policy.trust.is_reported());
+            act.push(Action::Log(match self.missing_of_current().filter(|_| !is_reported) {
                 Some(listener) => Message::NobodyAcceptsOn { generation: self.newest, listener: listener.uri.clone() },
                 None => Message::NotReady { generation: self.newest },
             }));

@@ -27,6 +27,13 @@ impl Timers {
         self.0.insert(place, (timer, at));
     }
 
+    /// Moves a timer that is set to a later time.
+    pub fn postpone(&mut self, timer: Timer, at: Instant) {
+        for (_, due) in self.0.iter_mut().filter(|(known, _)| *known == timer) {
+            *due = at.max(*due);
+        }
+    }
+
     /// Stops a timer, if it is set.
     pub fn stop(&mut self, timer: Timer) {
         self.0.retain(|(known, _)| *known != timer);

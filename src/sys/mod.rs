@@ -14,6 +14,7 @@ pub mod peer;
 pub mod pidfd;
 pub mod poll;
 pub mod proc;
+pub mod random;
 pub mod reserve;
 pub mod rlimit;
 pub mod signal;

@@ -55,13 +55,17 @@ fn maps_every_uid(map: &str) -> bool {
 /// The process is held by a descriptor while it is looked at, where the kernel has one for it: the number of a process that
 /// has ended may be another's by now.
 pub fn is_in_our_user_namespace(stream: &UnixStream) -> bool {
-    let Ok(ours) = fs::read_link("/proc/self/ns/user") else { return false };
-    let theirs = |pid: Pid| fs::read_link(user_namespace_of(pid)).is_ok_and(|theirs| theirs == ours);
     match peer_pidfd(stream) {
-        Ok(process) => pid_behind(&process).is_some_and(|pid| theirs(pid) && pid_behind(&process) == Some(pid)),
-        Err(Errno::ENOPROTOOPT) => credentials(stream).ok().and_then(|peer| Pid::new(peer.pid)).is_some_and(theirs),
+        Ok(process) => pid_behind(&process).is_some_and(|pid| shares_our_user_namespace(pid) && pid_behind(&process) == Some(pid)),
+        Err(Errno::ENOPROTOOPT) => credentials(stream).ok().and_then(|peer| Pid::new(peer.pid)).is_some_and(shares_our_user_namespace),
         Err(_) => false,
     }
+}
+
+/// Whether the process that has this number now is seen to be in our user namespace.
+pub fn shares_our_user_namespace(pid: Pid) -> bool {
+    let Ok(ours) = fs::read_link("/proc/self/ns/user") else { return false };
+    fs::read_link(user_namespace_of(pid)).is_ok_and(|theirs| theirs == ours)
 }
 
 fn user_namespace_of(pid: Pid) -> PathBuf {

@@ -84,6 +84,26 @@ fn search_children_of(parent: Pid) -> Vec<Pid> {
     .collect()
 }
 
+/// How far up `belongs_to` looks.
+const MOST_ANCESTORS: usize = 64;
+
+/// Whether a process is `leader`, one of its process group, or one of its descendants. `false` where that cannot be seen.
+pub fn belongs_to(pid: Pid, leader: Pid) -> bool {
+    let mut next = Some(pid);
+    for _ in 0..MOST_ANCESTORS {
+        let Some(pid) = next else { return false };
+        if pid == leader {
+            return true;
+        }
+        let Some(stat) = fs::read(format!("/proc/{pid}/stat")).ok().and_then(|stat| Stat::parse(&stat)) else { return false };
+        if stat.group == leader.as_raw() {
+            return true;
+        }
+        next = Pid::new(stat.parent);
+    }
+    false
+}
+
 /// PF_EXITING, of the flags in `/proc/PID/stat`.
 const EXITING: u32 = 4;
 

@@ -2,3 +2,4 @@
 
 pub mod fdstore;
 pub mod notify;
+pub mod watchdog;

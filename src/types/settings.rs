@@ -39,6 +39,13 @@ pub enum Trust {
     Ready { within: Option<Duration> },
 }
 
+impl Trust {
+    /// Whether the workers must report that they are ready.
+    pub fn is_reported(&self) -> bool {
+        matches!(self, Trust::Ready { .. })
+    }
+}
+
 /// The relation of the master to the terminal on its standard input.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Terminal {

@@ -7,12 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::config::ReportBy;
 use crate::sys::rlimit;
 use crate::sys::signal::InheritedSignals;
 use crate::sys::spawn::{self, Report, ReportState, SpawnPlan, Spawned, Step};
 use crate::sys::stdio::{self, BlockingModes};
 use crate::sys::{errno, fd as descriptors};
-use crate::types::environment::path_in;
+use crate::types::environment::{Variable, path_in, set};
 use crate::types::listener::Listener;
 use crate::types::one_line::OneLine;
 use crate::types::process::{GenerationNumber, Pid, SpawnError};
@@ -84,6 +85,7 @@ pub struct LaunchSpec {
     pub directory: Directory,
     pub identity: Option<Identity>,
     pub environment: EnvironmentRecipe,
+    pub report: Option<ReportBy>,
     /// The signal mask and dispositions at the start of the master.
     pub signals: InheritedSignals,
     /// The blocking modes in which the master found the standard descriptors.
@@ -98,6 +100,8 @@ pub struct Start<'a> {
     pub listeners: &'a [BorrowedFd<'a>],
     /// The descriptions of the listeners, in the same order.
     pub infos: &'a [Listener],
+    /// Variables of this worker alone.
+    pub own: &'a [Variable],
     /// Becomes standard output and standard error.
     pub output: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// The worker becomes the foreground group of the terminal on standard input.
@@ -117,7 +121,8 @@ pub enum Progress {
 impl LaunchSpec {
     /// Starts one worker and returns at once: whether the program could be executed is known later.
     pub fn launch(self: &Rc<LaunchSpec>, start: &Start) -> Result<Launched, SpawnError> {
-        let environment = self.environment.of(start.generation, start.infos);
+        let mut environment = self.environment.of(start.generation, start.infos);
+        set(&mut environment, start.own.iter().cloned());
         let path = path_in(&environment);
         let cannot_start = |errno| self.failure(Step::Start, errno, path);
 

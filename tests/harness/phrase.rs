@@ -30,6 +30,11 @@ pub fn current(generation: impl Display) -> String {
     format!("generation {generation} is current")
 }
 
+/// A worker of this generation has reported that it is ready.
+pub fn ready(generation: impl Display) -> String {
+    format!("generation {generation} (pid ...) is ready")
+}
+
 /// A worker of this generation was sent the stop signal.
 pub fn stop_sent(generation: impl Display) -> String {
     format!("stopping generation {generation} (pid ")

@@ -489,6 +489,39 @@ fn a_missed_deadline_ends_the_first_generation_with_1_and_a_later_one_alone() {
 }
 
 #[test]
+fn a_candidate_that_asks_for_more_time_gets_it_and_never_less_than_it_has() {
+    let mut story = Story::new(policy(Trust::Ready { within: Some(START) }));
+    story.tell(Event::Ready { id: WorkerId(1) });
+    story.ask(Request::Reload);
+    let more = |id, time| Event::MoreTime { id: WorkerId(id), time };
+    story.tell(more(1, 100 * START));
+    story.tell(more(2, START / 2));
+    assert_eq!(story.after(START / 2), []);
+    story.tell(more(2, START));
+    assert_eq!(story.after(START / 2), [], "the first deadline was moved");
+    assert_eq!(story.after(START / 2), [send(2, Signal::TERM)]);
+    assert_eq!(story.supervisor.deadline(), None);
+
+    let mut story = Story::new(policy(Trust::Ready { within: Some(START) }));
+    story.tell(more(1, 2 * START));
+    assert_eq!(story.after(START), []);
+    assert_eq!(story.after(START), [Action::CloseListeners, send(1, Signal::TERM)]);
+
+    let mut story = Story::new(policy(Trust::Lived(START)));
+    story.ask(Request::Reload);
+    story.tell(more(2, 2 * START));
+    assert_eq!(story.after(START), [send(1, Signal::TERM)], "nobody has asked for reports");
+
+    let mut story = Story::new(Policy { settle: START, ..policy(Trust::Ready { within: Some(START) }) });
+    story.tell(Event::Ready { id: WorkerId(1) });
+    story.ask(Request::Reload);
+    story.tell(Event::Ready { id: WorkerId(2) });
+    story.tell(more(2, 2 * START));
+    story.tell(more(1, 2 * START));
+    assert_eq!(story.after(START), [send(1, Signal::TERM)], "it was ready, and -settle has a time of its own");
+}
+
+#[test]
 fn a_worker_that_does_not_start_takes_its_generation_with_it() {
     let mut supervisor = Supervisor::new(Terminal::None);
     let now = Instant(Duration::ZERO);

@@ -231,7 +231,7 @@ impl World {
                         events.push(exited(id, true));
                     }
                     if matches!(cast.policy.trust, Trust::Ready { .. }) {
-                        events.push(Event::Ready { id });
+                        events.extend([Event::Ready { id }, Event::MoreTime { id, time: 2 * START }]);
                     }
                     if cast.suspends && !process.suspended {
                         let signals: &[Signal] = match cast.terminal {

@@ -1,0 +1,5 @@
+//! What workers report about themselves: that they are ready, by sd_notify(3) or by einhorn's protocol.
+
+pub mod message;
+pub mod notify;
+pub mod sender;
