@@ -30,3 +30,4 @@ mod signals;
 mod sockets;
 mod starting;
 mod unix_paths;
+mod workers;

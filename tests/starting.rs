@@ -22,7 +22,7 @@ use socketmaster::config::protocols::Protocols;
 use socketmaster::sys::signal::block_all;
 use socketmaster::sys::stdio::StandardStreams;
 use socketmaster::types::listener::Listener;
-use socketmaster::types::process::GenerationNumber;
+use socketmaster::types::process::{GenerationNumber, WorkerPlace};
 use socketmaster::worker::environment::{EnvironmentRecipe, ManagerVariables};
 use socketmaster::worker::launch::{Directory, LaunchSpec, Progress, Start, StartDirectory};
 
@@ -473,8 +473,14 @@ fn listeners_reach_their_numbers_from_wherever_they_are_held() {
         signals: block_all(),
         modes: streams.modes(),
     });
-    let start =
-        Start { generation: GenerationNumber::FIRST, listeners: &listeners, infos: &infos, own: &[], output: None, foreground: false };
+    let start = Start {
+        place: WorkerPlace { generation: GenerationNumber::FIRST, slot: 0 },
+        listeners: &listeners,
+        infos: &infos,
+        own: &[],
+        output: None,
+        foreground: false,
+    };
     let launched = spec.launch(&start).expect("it starts");
     eventually("it is executed", SOON, || match launched.progress() {
         Progress::Pending => false,
@@ -547,7 +553,14 @@ fn a_start_does_not_wait_for_a_program_whose_execution_hangs() {
     let program = dir.join("worker");
     let Some(lease) = Lease::of(&program) else { return };
     let spec = Rc::new(reporting(&program, &dir));
-    let start = Start { generation: GenerationNumber::FIRST, listeners: &[], infos: &[], own: &[], output: None, foreground: false };
+    let start = Start {
+        place: WorkerPlace { generation: GenerationNumber::FIRST, slot: 0 },
+        listeners: &[],
+        infos: &[],
+        own: &[],
+        output: None,
+        foreground: false,
+    };
     let launched = spec.launch(&start).expect("there is a child");
     eventually("the child executes the program, and waits", SOON, || lease.somebody_waits());
     assert_eq!(launched.progress(), Progress::Pending);

@@ -17,7 +17,7 @@ function __socketmaster_words
         end
         set -e words[1]
         set -l pair (string split -m 1 -- = (string replace -r -- '^--?' '' $word))
-        if not set -q pair[2]; and contains -- $pair[1] listen command dir user ready start check settle stop-signal stop-timeout signal ok handoff env control pid-file s
+        if not set -q pair[2]; and contains -- $pair[1] listen command dir user ready start check settle workers stop-signal stop-timeout signal ok handoff env control pid-file s
             set -a pair $words[1]
             set -e words[1]
         end
@@ -139,6 +139,8 @@ complete -c socketmaster -n __socketmaster_options -o ready -x -a '(__socketmast
 complete -c socketmaster -n __socketmaster_options -o start -x -d 'time to run [3000]'
 complete -c socketmaster -n __socketmaster_options -o check -x -a '(__socketmaster_programs)' -d 'run before a reload'
 complete -c socketmaster -n __socketmaster_options -o settle -x -d 'time side by side'
+complete -c socketmaster -n __socketmaster_options -o workers -x -d 'processes to start'
+complete -c socketmaster -n __socketmaster_options -o respawn -d 'replace what exits'
 complete -c socketmaster -n __socketmaster_options -o stop-signal -x -a '(__socketmaster_stop_signals)' -d 'stop signal'
 complete -c socketmaster -n __socketmaster_options -o stop-timeout -x -d 'then SIGKILL'
 complete -c socketmaster -n __socketmaster_options -o signal -x -a '(__socketmaster_signal_rules)' -d 'change what SIG does'

@@ -246,6 +246,7 @@ mod tests {
             check: false,
             settle: Duration::ZERO,
             workers: 1,
+            respawn: false,
             stop_signal: Signal::TERM,
             stop_timeout: None,
             ok: vec![],

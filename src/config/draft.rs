@@ -71,6 +71,7 @@ impl Draft {
                     check: false,
                     settle: Duration::ZERO,
                     workers: 1,
+                    respawn: false,
                     stop_signal: Signal::TERM,
                     stop_timeout: None,
                     ok: Vec::new(),

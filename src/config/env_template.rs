@@ -7,7 +7,7 @@ use super::listen_uri::{Address, Endpoint};
 use crate::types::environment::Chunk;
 use crate::types::listener::{FIRST_FD, Listener};
 use crate::types::one_line::OneLine;
-use crate::types::process::GenerationNumber;
+use crate::types::process::WorkerPlace;
 
 /// The value of an `-env`, with its placeholders found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,7 @@ enum Part {
     Uri(Which),
     Fds(Vec<u8>),
     Generation,
+    Worker,
     Pid,
 }
 
@@ -40,6 +41,7 @@ pub const PLACEHOLDERS: &[(&str, &str)] = &[
     ("{fd:NAME} {addr:NAME} {uri:NAME} {host:NAME} {port:NAME}", "the same for the listener with ?name=NAME"),
     ("{fds,}", "all descriptors, separated by the text after fds: here a comma"),
     ("{generation}", "the number of the generation"),
+    ("{worker}", "the number of the worker in its generation, from 0"),
     ("{pid}", "the worker's pid"),
     ("{{ }}", "a brace itself"),
 ];
@@ -85,13 +87,13 @@ impl Template {
                 Which::First => None,
                 Which::Named(name) => Some(name.as_str()),
             },
-            Part::Text(_) | Part::Fds(_) | Part::Generation | Part::Pid => None,
+            Part::Text(_) | Part::Fds(_) | Part::Generation | Part::Worker | Part::Pid => None,
         });
         named.into_iter().find(|name| !listeners.iter().any(|endpoint| may_be_named(endpoint, name)))
     }
 
     /// Filled in for these listeners, which are at 3 and up. In one chunk where no pid is in it, so that the master can read it too.
-    pub fn fill(&self, listeners: &[Listener], generation: GenerationNumber) -> Vec<Chunk> {
+    pub fn fill(&self, listeners: &[Listener], place: WorkerPlace) -> Vec<Chunk> {
         let of = |which: &Which, pick: fn((i32, &Listener)) -> Vec<u8>| {
             let mut numbered = (FIRST_FD..).zip(listeners);
             let listener = match which {
@@ -116,7 +118,8 @@ impl Template {
                     let fds: Vec<Vec<u8>> = (FIRST_FD..).zip(listeners).map(|(fd, _)| fd.to_string().into_bytes()).collect();
                     known.extend(fds.join(separator.as_slice()));
                 }
-                Part::Generation => known.extend(generation.to_string().into_bytes()),
+                Part::Generation => known.extend(place.generation.to_string().into_bytes()),
+                Part::Worker => known.extend(place.slot.to_string().into_bytes()),
                 Part::Pid => chunks.extend([Chunk::Bytes(std::mem::take(&mut known)), Chunk::Pid]),
             }
         }
@@ -151,13 +154,14 @@ fn placeholder(inside: &[u8], listeners: &[Endpoint]) -> Result<Part, String> {
         (b"port", _) => of_listener(Part::Port),
         (b"uri", _) => of_listener(Part::Uri),
         (b"generation", None) => Ok(Part::Generation),
+        (b"worker", None) => Ok(Part::Worker),
         (b"pid", None) => Ok(Part::Pid),
         _ => match inside.strip_prefix(b"fds") {
             Some(separator) => Ok(Part::Fds(separator.to_vec())),
             None => Err(format!(
                 "unknown placeholder {}; accepted are {}, and {{{{ for a brace itself",
                 shown(),
-                "{fd} {addr} {host} {port} {uri} {fds,} {generation} {pid}"
+                "{fd} {addr} {host} {port} {uri} {fds,} {generation} {worker} {pid}"
             )),
         },
     }

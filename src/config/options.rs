@@ -266,6 +266,41 @@ pub const OPTIONS: &[Opt] = &[
         },
     },
     Opt {
+        name: "workers",
+        alias: None,
+        kind: Kind::Value("N"),
+        values: Values::Anything,
+        default: Some("1"),
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "processes to start",
+        long: "Start the program this many times in each generation. All of these workers have the same sockets. \
+               A generation is ready when each of its workers is. `{worker}` in `-env` is the number of a worker, from 0.",
+        read: |draft, text| {
+            draft.reloadable.policy.workers = values::count(text)?;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "respawn",
+        alias: None,
+        kind: Kind::Switch,
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Setting,
+        section: RELOAD,
+        help: "replace what exits",
+        long: "Replace a worker of the current generation that exits, whatever its status. Clients wait meanwhile, and are not refused. \
+               The first replacement starts at once. As long as replacements exit before they have run for the time of `-start`, the next one starts after \
+               1 second, then after 1.5, and so on up to 30 seconds. A first generation that exits before it is ready is not replaced.",
+        read: |draft, text| {
+            draft.reloadable.policy.respawn = values::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
         name: "stop-signal",
         alias: None,
         kind: Kind::Value("SIG"),
@@ -587,6 +622,8 @@ pub const SAMPLES: &[(&str, &str, &str)] = &[
     ("start", "1", "abc"),
     ("check", "true", ""),
     ("settle", "1", "1s"),
+    ("workers", "2", "0"),
+    ("respawn", "true", "yes"),
     ("stop-signal", "QUIT", "QIUT"),
     ("stop-timeout", "1", "-1"),
     ("signal", "USR1:reload", "USR1"),

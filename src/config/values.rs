@@ -12,6 +12,9 @@ use super::{READY_WORDS, Ready};
 use crate::types::request::{VERBS, VerbRow, find};
 use crate::types::socket_name::SocketName;
 
+/// More workers than any machine has uses for.
+const MOST_WORKERS: usize = 10_000;
+
 pub fn utf8(text: &OsStr) -> Result<&str, String> {
     text.to_str().ok_or_else(|| "not UTF-8 text".to_owned())
 }
@@ -31,6 +34,13 @@ pub fn millis(text: &OsStr) -> Result<Duration, String> {
     let digits = text.to_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
     let digits = digits.ok_or("not a whole number of milliseconds, such as 3000")?;
     digits.parse().map(Duration::from_millis).map_err(|_| format!("too many milliseconds; the maximum is {}", u64::MAX))
+}
+
+/// A number of workers.
+pub fn count(text: &OsStr) -> Result<usize, String> {
+    let digits = text.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let count = digits.and_then(|digits| digits.parse().ok()).filter(|count| (1..=MOST_WORKERS).contains(count));
+    count.ok_or_else(|| format!("not a number from 1 to {MOST_WORKERS}"))
 }
 
 pub fn ready(text: &OsStr) -> Result<Ready, String> {

@@ -1,27 +1,33 @@
 //! Looks at the processes of a generation, and at what a worker leaves behind.
 
 use super::Running;
-use crate::supervisor::{Event, Generation};
+use crate::supervisor::Event;
 use crate::sys::proc::{self, Process};
 use crate::sys::wait;
 use crate::types::level::Level;
-use crate::types::process::{GenerationNumber, Pid};
+use crate::types::process::{GenerationNumber, Pid, WorkerId};
 use crate::worker::accept::{self, Seen, Target};
 
 /// So many processes of a group are looked at when their leader is gone.
 const MOST_LEFT: usize = 64;
 
 impl Running {
-    /// Looks on which listeners a generation accepts.
-    pub(super) fn look(&self, number: GenerationNumber) -> Event {
-        let generation = self.supervisor.generations().iter().find(|generation| generation.number == number);
-        let workers = generation.map(|generation: &Generation| generation.workers.as_slice()).unwrap_or_default();
-        let mut processes: Vec<Pid> = workers.iter().filter_map(|worker| worker.pid()).collect();
+    /// Looks on which listeners these workers of a generation accept.
+    pub(super) fn look(&self, generation: GenerationNumber, workers: &[WorkerId]) -> Event {
+        let leaders: Vec<(WorkerId, Pid)> = workers.iter().filter_map(|id| Some((*id, self.workers.pid(*id)?))).collect();
         // A process whose parent is gone is the master's child, and mostly of its worker's process group still.
-        let left = self.left_of(&processes);
-        processes.extend(left.into_iter().map(|process| process.pid));
-        let Seen { accepts, hidden } = accept::look(&processes, &self.targets());
-        Event::Looked { generation: number, accepts, hidden }
+        let left = self.left_of(&leaders.iter().map(|(_, pid)| *pid).collect::<Vec<_>>());
+        let targets = self.targets();
+        let mut accepts = Vec::new();
+        let mut hidden = None;
+        for (id, leader) in leaders {
+            let of_its_group = left.iter().filter(|process| process.group == leader.as_raw()).map(|process| process.pid);
+            let processes: Vec<Pid> = std::iter::once(leader).chain(of_its_group).collect();
+            let seen = accept::look(&processes, &targets);
+            accepts.push((id, seen.accepts));
+            hidden = hidden.or(seen.hidden);
+        }
+        Event::Looked { generation, accepts, hidden }
     }
 
     fn targets(&self) -> Vec<Target<'_>> {

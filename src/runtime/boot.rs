@@ -30,7 +30,7 @@ use crate::systemd::watchdog::Watchdog;
 use crate::types::environment::{path_in, variable};
 use crate::types::level::Level;
 use crate::types::one_line::OneLine;
-use crate::types::process::GenerationNumber;
+use crate::types::process::{GenerationNumber, WorkerPlace};
 use crate::types::signal::Signal;
 use crate::types::socket_name::SocketName;
 use crate::worker::launch::StartDirectory;
@@ -147,7 +147,7 @@ pub(super) fn boot(
 
 /// Refuses a program that could not be started, for a reason that can be seen before anything is opened.
 fn check_program(command: &OsStr, prepared: &Prepared) -> Result<(), Error> {
-    let environment = prepared.environment.of(GenerationNumber::FIRST, &[]);
+    let environment = prepared.environment.of(WorkerPlace { generation: GenerationNumber::FIRST, slot: 0 }, &[]);
     let here = Place { base: None, directory: prepared.directory.as_deref() };
     program::check(command, path_in(&environment), here)
 }

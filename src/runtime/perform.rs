@@ -13,7 +13,7 @@ use crate::sys::{clock, fd, signal, tty, wait};
 use crate::systemd::notify::ServiceManager;
 use crate::types::level::Level;
 use crate::types::one_line::OneLine;
-use crate::types::process::{GenerationNumber, SpawnError, WorkerId};
+use crate::types::process::{GenerationNumber, SpawnError, WorkerId, WorkerPlace};
 use crate::types::request::{CallerId, Request};
 use crate::types::settings::Terminal;
 use crate::types::signal::Signal;
@@ -38,7 +38,7 @@ impl Running {
         match action {
             Action::Load { generation } => Some(self.load(generation)),
             Action::Spawn { id, what } => self.spawn(id, what),
-            Action::Look { generation } => Some(self.look(generation)),
+            Action::Look { generation, workers } => Some(self.look(generation, &workers)),
             Action::ReportAccepting { generation, pid } => {
                 self.report_accepting(generation, pid);
                 None
@@ -96,15 +96,19 @@ impl Running {
 
     fn launch(&mut self, what: Program) -> Result<(Launched, Option<NotifySocket>), SpawnError> {
         let own = |cause: &str| SpawnError { status: 1, cause: cause.to_owned() };
-        let (Program::Worker { generation, .. } | Program::Check { generation }) = what;
+        let place = match what {
+            Program::Worker(place) => place,
+            Program::Check { generation } => WorkerPlace { generation, slot: 0 },
+        };
         let Some(spec) = self.workers.spec(what) else { return Err(own("this generation has no configuration")) };
-        let notify = notify_socket(&spec, generation, &mut self.namespace, self.watchdog.as_ref()).map_err(|cause| own(&cause))?;
+        let notify = notify_socket(&spec, place.generation, &mut self.namespace, self.watchdog.as_ref()).map_err(|cause| own(&cause))?;
         let variables = notify.as_ref().map(|notify| self.notify_variables(notify)).unwrap_or_default();
         let infos = self.listeners.infos();
         let listeners: Vec<_> = self.listeners.descriptors().collect();
         // The first process takes the terminal before its program runs, which may read it at once.
-        let foreground = self.terminal == Terminal::Leader && generation == GenerationNumber::FIRST;
-        let start = Start { generation, listeners: &listeners, infos: &infos, own: &variables, output: None, foreground };
+        let foreground =
+            self.terminal == Terminal::Leader && what == Program::Worker(WorkerPlace { generation: GenerationNumber::FIRST, slot: 0 });
+        let start = Start { place, listeners: &listeners, infos: &infos, own: &variables, output: None, foreground };
         let launched = match &mut self.relay {
             None => spec.launch(&start)?,
             Some(relay) => {

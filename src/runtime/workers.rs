@@ -44,7 +44,7 @@ impl Workers {
     pub fn spec(&self, program: Program) -> Option<Rc<LaunchSpec>> {
         let of = |generation| self.specs.iter().find(|(known, _)| *known == generation).map(|(_, specs)| specs);
         match program {
-            Program::Worker { generation, .. } => of(generation).map(|specs| specs.worker.clone()),
+            Program::Worker(place) => of(place.generation).map(|specs| specs.worker.clone()),
             Program::Check { generation } => of(generation)?.check.clone(),
         }
     }

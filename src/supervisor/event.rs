@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::message::{Message, Seconds};
 use crate::types::listener::{ListenerId, ListenerLabel};
 use crate::types::one_line::OneLine;
-use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError, WorkerId};
+use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError, WorkerId, WorkerPlace};
 use crate::types::request::{CallerId, Request};
 use crate::types::settings::Policy;
 use crate::types::signal::Signal;
@@ -32,9 +32,9 @@ pub enum Event {
     Ready { id: WorkerId },
     /// The worker has asked for so much time, from now on, until it is ready.
     MoreTime { id: WorkerId, time: Duration },
-    /// The processes of a generation were looked at: the listeners on which one of them accepts; `hidden` says why some of
-    /// its processes could not be looked at.
-    Looked { generation: GenerationNumber, accepts: Vec<ListenerId>, hidden: Option<OneLine> },
+    /// Workers of a generation were looked at: each with the listeners on which it accepts. `hidden` says why some process could
+    /// not be looked at.
+    Looked { generation: GenerationNumber, accepts: Vec<(WorkerId, Vec<ListenerId>)>, hidden: Option<OneLine> },
     /// The worker's process has been reaped. `group_left`: other processes of its group are left.
     Exited { id: WorkerId, status: ExitStatus, group_left: bool },
     /// The last process of the worker's group is gone. Follows an `Exited` with `group_left`.
@@ -62,8 +62,8 @@ pub enum Action {
     Load { generation: GenerationNumber },
     /// Start a process.
     Spawn { id: WorkerId, what: Program },
-    /// Look whether processes of this generation accept on its listeners.
-    Look { generation: GenerationNumber },
+    /// Look whether these workers of this generation accept on its listeners.
+    Look { generation: GenerationNumber, workers: Vec<WorkerId> },
     /// The first process of a worker is gone. Log which other processes of its group accept on a listener.
     ReportAccepting { generation: GenerationNumber, pid: Pid },
     /// Send a signal to a worker, or to its process group.
@@ -96,10 +96,11 @@ pub enum Action {
 /// The program that an [`Action::Spawn`] starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Program {
-    /// The command of this generation; `slot` counts its workers from 0.
-    Worker { generation: GenerationNumber, slot: usize },
+    Worker(WorkerPlace),
     /// The check before this generation.
-    Check { generation: GenerationNumber },
+    Check {
+        generation: GenerationNumber,
+    },
 }
 
 /// A step of the life cycle. `Serving` comes first and once, `Stopping` last and once. Between them reloads begin and end, one

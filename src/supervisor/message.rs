@@ -87,6 +87,11 @@ pub enum Message {
         generation: GenerationNumber,
         why: OneLine,
     },
+    /// The next worker in the place of one that has exited.
+    Respawning {
+        generation: GenerationNumber,
+        after: Duration,
+    },
     Settling {
         generation: GenerationNumber,
         stays: GenerationNumber,
@@ -139,6 +144,7 @@ impl Message {
             | Message::Ready { .. }
             | Message::Accepts { .. }
             | Message::Settling { .. }
+            | Message::Respawning { .. }
             | Message::Current { .. }
             | Message::StopSent { .. }
             | Message::StoppedBeforeItRan { .. }
@@ -195,6 +201,9 @@ impl fmt::Display for Message {
             Message::Accepts { generation } => write!(f, "generation {generation} accepts connections"),
             Message::Hidden { generation, why } => {
                 write!(f, "cannot see whether generation {generation} accepts connections, so -start decides when it is ready: {why}")
+            }
+            Message::Respawning { generation, after } => {
+                write!(f, "starting a new worker of generation {generation} in {} (-respawn)", Seconds(*after))
             }
             Message::Settling { generation, stays, wait } => {
                 write!(f, "generation {generation} is ready; generation {stays} keeps running beside it for {} (-settle)", Seconds(*wait))

@@ -32,6 +32,7 @@ mod generation;
 mod message;
 mod readiness;
 mod requests;
+mod respawn;
 mod rollover;
 mod shutdown;
 #[cfg(test)]
@@ -42,7 +43,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use event::{Action, Event, FailedReload, Lifecycle, Program, Reloaded, Reply, Why};
-pub use generation::{Generation, Role, StopRequest, Worker, WorkerState};
+pub use generation::{Generation, Role, StopRequest, Vacancy, Worker, WorkerState};
 pub use message::{Importance, Message, Seconds};
 pub use rollover::{Rollover, Stage};
 
@@ -51,7 +52,7 @@ use requests::Requests;
 use timers::{Timer, Timers};
 
 use crate::types::listener::ListenerLabel;
-use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError, WorkerId};
+use crate::types::process::{ExitStatus, GenerationNumber, Pid, SpawnError, WorkerId, WorkerPlace};
 use crate::types::request::{CallerId, Request};
 use crate::types::settings::{Policy, Terminal, Trust};
 use crate::types::signal::Signal;
@@ -74,6 +75,8 @@ pub struct Supervisor {
     stop_asked: bool,
     /// Whether [`Lifecycle::Serving`] has been announced.
     announced: bool,
+    /// How many workers have replaced another one.
+    restarts: u64,
     /// What starts when the check that runs has succeeded.
     awaited: Option<Awaited>,
     outcome: Outcome,
@@ -125,6 +128,7 @@ impl Supervisor {
             requests: Requests::default(),
             stop_asked: false,
             announced: false,
+            restarts: 0,
             awaited: None,
             outcome: Outcome::Unknown,
             terminal,
@@ -146,6 +150,11 @@ impl Supervisor {
         self.newest
     }
 
+    /// How many workers have replaced one of the current generation that had exited.
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
     /// The generation that serves, if one does.
     pub fn current(&self) -> Option<&Generation> {
         self.generations.iter().find(|generation| generation.role == Role::Current)
@@ -157,6 +166,11 @@ impl Supervisor {
             WorkerState::Leaderless { pid, .. } => Some((worker.id, pid)),
             WorkerState::Spawning | WorkerState::Running { .. } => None,
         })
+    }
+
+    /// Whether a worker of the current generation is there, or starts.
+    fn is_served(&self) -> bool {
+        self.current().is_some_and(|current| !current.workers.is_empty())
     }
 
     /// When [`Event::Tick`] is due next.
@@ -193,7 +207,7 @@ impl Supervisor {
             (Serving,        GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_serving(loss, act) }
 
             (Serving,        Looked { generation, accepts, hidden }) => { self.note_look(generation, &accepts, hidden.is_some()); self.current_looked_at(generation, now, act) }
-            (Serving,        Tick)                                  => { self.announce_by_time(now, act); self.look(now, act) }
+            (Serving,        Tick)                                  => { self.announce_by_time(now, act); self.look(now, act); self.fill_vacancies(now, act) }
 
             (RollingOver(_), Loaded { policy, listeners })          => self.start_check_or_candidate(policy, listeners, now, act),
             (RollingOver(_), LoadFailed { cause })                  => self.roll_back(Why::NotLoaded(cause), now, act),
@@ -203,15 +217,15 @@ impl Supervisor {
             (RollingOver(_), Exited { id, status, group_left })     => { let loss = self.worker_exited(id, status, group_left, now, act); self.lost_while_rolling_over(loss, now, act) }
             (RollingOver(_), GroupGone { id })                      => { let loss = self.group_gone(id, now, act); self.lost_while_rolling_over(loss, now, act) }
             (RollingOver(_), Looked { generation, accepts, hidden }) => { self.note_look(generation, &accepts, hidden.is_some()); self.looked_while_rolling_over(generation, hidden, now, act) }
-            (RollingOver(_), Tick)                                  => { self.candidate_time_is_over(now, act); self.look(now, act) }
+            (RollingOver(_), Tick)                                  => { self.candidate_time_is_over(now, act); self.look(now, act); self.fill_vacancies(now, act) }
 
             (Stopping,       Exited { id, status, group_left })     => { self.worker_exited(id, status, group_left, now, act); self.end_if_alone(act) }
             (Stopping,       GroupGone { id })                      => { self.group_gone(id, now, act); self.end_if_alone(act) }
 
             // What was killed before it ran may have run all the same.
             (Serving | Stopping, Spawned { id, pid })               => { self.worker_runs(id, pid, now, act); }
-            (Serving,            SpawnFailed { id, error })         => { self.worker_never_ran(id, error, act); self.end_if_nobody_is_left(act) }
-            (Stopping,           SpawnFailed { id, error })         => { self.worker_never_ran(id, error, act); self.end_if_alone(act) }
+            (Serving,            SpawnFailed { id, error })         => { self.worker_never_ran(id, error, now, act); self.end_if_nobody_is_left(act) }
+            (Stopping,           SpawnFailed { id, error })         => { self.worker_never_ran(id, error, now, act); self.end_if_alone(act) }
 
             (Starting | Serving | RollingOver(_) | Stopping, Requested { request, caller })   => self.requested(request, caller, now, act),
             (Starting | Serving | RollingOver(_) | Stopping, CallerLeft { caller })           => self.requests.forget(caller),
@@ -327,14 +341,13 @@ impl Supervisor {
     fn start_generation(&mut self, policy: Policy, listeners: Rc<[ListenerLabel]>, role: Role, now: Instant, act: &mut Vec<Action>) {
         let mut workers = Vec::new();
         for slot in 0..policy.workers {
-            let id = self.next_worker;
-            self.next_worker = WorkerId(id.0.wrapping_add(1));
-            workers.push(Worker::new(id, now));
+            let id = self.new_id();
+            workers.push(Worker::new(id, slot, 0, now));
             act.push(Action::Spawn {
                 id,
                 what: match role {
                     Role::Check => Program::Check { generation: self.newest },
-                    Role::Candidate | Role::Current | Role::Retiring => Program::Worker { generation: self.newest, slot },
+                    Role::Candidate | Role::Current | Role::Retiring => Program::Worker(WorkerPlace { generation: self.newest, slot }),
                 },
             });
         }
@@ -347,7 +360,14 @@ impl Supervisor {
             hidden: false,
             looks: 0,
             workers,
+            vacancies: Vec::new(),
         });
+    }
+
+    fn new_id(&mut self) -> WorkerId {
+        let id = self.next_worker;
+        self.next_worker = WorkerId(id.0.wrapping_add(1));
+        id
     }
 
     /// The worker's program has been executed: what had to wait for that is sent.
@@ -368,12 +388,14 @@ impl Supervisor {
     }
 
     /// The worker's program could not be executed, whether or not the worker was told to stop meanwhile.
-    fn worker_never_ran(&mut self, id: WorkerId, error: SpawnError, act: &mut Vec<Action>) {
+    fn worker_never_ran(&mut self, id: WorkerId, error: SpawnError, now: Instant, act: &mut Vec<Action>) {
         if self.role_of(id) == Some(Role::Current) {
-            self.outcome = Outcome::Own(error.status);
+            if !self.is_replaced(id) {
+                self.outcome = Outcome::Own(error.status);
+            }
             act.push(Action::Log(Message::NotStarted(error)));
         }
-        self.remove_worker(id, act);
+        self.remove_worker(id, now, act);
     }
 
     fn hear_ready(&mut self, id: WorkerId, act: &mut Vec<Action>) {
@@ -416,7 +438,7 @@ impl Supervisor {
             (_, pid, _) => {
                 // A shell that did not exec its program is gone, and the program is not.
                 act.extend(pid.filter(|_| !group && role != Role::Check).map(|pid| Action::ReportAccepting { generation: number, pid }));
-                self.remove_worker(id, act);
+                self.remove_worker(id, now, act);
             }
         }
         Some(Loss { generation: number, role, pid, status, lived })
@@ -428,21 +450,30 @@ impl Supervisor {
         let WorkerState::Leaderless { pid, status } = worker.state else { return None };
         let loss = Loss { generation: generation.number, role: generation.role, pid: Some(pid), status, lived: now.since(worker.started) };
         act.push(Action::Log(Message::GroupGone { generation: loss.generation, pid }));
-        self.remove_worker(id, act);
+        self.remove_worker(id, now, act);
         Some(loss)
     }
 
-    /// Takes a worker from the books, and its generation if that was the last.
-    fn remove_worker(&mut self, id: WorkerId, act: &mut Vec<Action>) {
+    /// Takes a worker from the books, and its generation if that was the last. One that is replaced leaves a vacancy.
+    fn remove_worker(&mut self, id: WorkerId, now: Instant, act: &mut Vec<Action>) {
         self.timers.stop(Timer::Kill(id));
+        if self.is_replaced(id) {
+            self.leave_vacancy(id, now, act);
+        }
         for generation in &mut self.generations {
             generation.workers.retain(|worker| worker.id != id);
         }
+        self.forget_the_gone(act);
+        self.fill_vacancies(now, act);
+    }
+
+    /// Drops the generations that have no worker, and get none.
+    fn forget_the_gone(&mut self, act: &mut Vec<Action>) {
         // After a check a candidate may start with the same settings.
         let is_kept = |generation: &Generation| generation.role == Role::Check && self.is_awaited(generation.number);
-        let gone = self.generations.iter().filter(|generation| generation.workers.is_empty() && !is_kept(generation));
+        let gone = self.generations.iter().filter(|generation| generation.is_gone() && !is_kept(generation));
         act.extend(gone.map(|generation| Action::Forget { generation: generation.number }));
-        self.generations.retain(|generation| !generation.workers.is_empty());
+        self.generations.retain(|generation| !generation.is_gone());
     }
 
     fn lost_while_serving(&mut self, loss: Option<Loss>, act: &mut Vec<Action>) {

@@ -48,7 +48,7 @@ impl Supervisor {
             Phase::Starting | Phase::Serving | Phase::RollingOver(_) => self.current(),
             Phase::Stopping | Phase::Ended => None,
         };
-        act.extend(looked_at.map(|generation| Action::Look { generation: generation.number }));
+        act.extend(looked_at.map(Generation::look));
     }
 
     /// Whether looks at the candidate count: one that must live for some time first is not looked at before that.
@@ -71,14 +71,16 @@ impl Supervisor {
     // ---- what follows
 
     /// Keeps what a look has shown. Each phase then draws its own conclusion.
-    pub(super) fn note_look(&mut self, number: GenerationNumber, accepts: &[ListenerId], is_hidden: bool) {
+    pub(super) fn note_look(&mut self, number: GenerationNumber, accepts: &[(WorkerId, Vec<ListenerId>)], is_hidden: bool) {
         if let Some(generation) = self.generation_mut(number) {
-            generation.note_accepts(accepts);
+            for (id, listeners) in accepts {
+                generation.note_accepts(*id, listeners);
+            }
             generation.hidden |= is_hidden;
         }
     }
 
-    /// The first listener on which the current generation has not been seen to accept.
+    /// The first listener on which not every worker of the current generation has been seen to accept.
     pub(super) fn missing_of_current(&self) -> Option<&ListenerLabel> {
         self.current()?.missing(|_| true)
     }
@@ -123,7 +125,7 @@ impl Supervisor {
         act: &mut Vec<Action>,
     ) {
         if self.candidate().is_none_or(|candidate| candidate.number != number) {
-            if self.current().is_some_and(|current| current.looks + 1 < LOOKS_AT_CURRENT && current.missing(|_| true).is_some()) {
+            if self.current().is_some_and(|current| current.looks + 1 < LOOKS_AT_CURRENT && current.is_idle_somewhere()) {
                 self.look_again(number, now);
             }
             return;
@@ -164,7 +166,7 @@ impl Supervisor {
         let missing = match candidate.policy.trust {
             Trust::LivedAndAccepts { .. } => {
                 let current = self.current()?;
-                candidate.missing(|id| current.accepts.binary_search(&id).is_ok())
+                candidate.missing(|id| current.accepts_on(id))
             }
             Trust::Accepts { .. } => candidate.missing(|_| true),
             Trust::Lived(_) | Trust::Ready { .. } => None,

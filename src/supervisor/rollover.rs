@@ -72,10 +72,10 @@ impl Supervisor {
         if let Trust::LivedAndAccepts { lived, .. } = policy.trust
             && !lived.is_zero()
             && let Some(current) = self.generations.iter_mut().find(|generation| generation.role == Role::Current)
-            && current.missing(|_| true).is_some()
+            && current.is_idle_somewhere()
         {
             current.looks = 0;
-            act.push(Action::Look { generation: current.number });
+            act.push(current.look());
         }
     }
 
@@ -90,7 +90,7 @@ impl Supervisor {
         let Some(candidate) = self.candidate().filter(|candidate| candidate.runs()) else { return };
         match candidate.policy.trust {
             // No generation serves, so any candidate is better than none.
-            _ if self.current().is_none() => self.promote(now, act),
+            _ if !self.is_served() => self.promote(now, act),
             Trust::Lived(Duration::ZERO) | Trust::LivedAndAccepts { lived: Duration::ZERO, .. } => self.candidate_is_trusted(now, act),
             Trust::Lived(wait) | Trust::LivedAndAccepts { lived: wait, .. } => self.timers.set(Timer::Trust, now.after(wait)),
             Trust::Accepts { .. } => self.look_from_now_on(now),
@@ -112,7 +112,11 @@ impl Supervisor {
 
     pub(super) fn candidate_cannot_start(&mut self, id: WorkerId, error: SpawnError, now: Instant, act: &mut Vec<Action>) {
         let Some((generation, role)) = self.worker(id).map(|(generation, _)| (generation.number, generation.role)) else { return };
-        self.remove_worker(id, act);
+        if role == Role::Current {
+            self.worker_never_ran(id, error, now, act);
+            return self.current_lost_one(now, act);
+        }
+        self.remove_worker(id, now, act);
         match role {
             Role::Candidate => self.roll_back(Why::NotStarted(error), now, act),
             Role::Check => self.check_cannot_start(generation, error, now, act),
@@ -134,7 +138,7 @@ impl Supervisor {
     pub(super) fn candidate_is_trusted(&mut self, now: Instant, act: &mut Vec<Action>) {
         let settle = self.candidate().map_or(Duration::ZERO, |candidate| candidate.policy.settle);
         match self.current() {
-            Some(current) if !settle.is_zero() => {
+            Some(current) if !settle.is_zero() && self.is_served() => {
                 act.push(Action::Log(Message::Settling { generation: self.newest, stays: current.number, wait: settle }));
                 self.stop_judging();
                 self.enter(Stage::Settling);
@@ -181,7 +185,7 @@ impl Supervisor {
         }
         self.timers.set(Timer::Trust, now.after(within));
         self.timers.stop(Timer::Look);
-        act.extend(self.candidate().map(|candidate| Action::Look { generation: candidate.number }));
+        act.extend(self.candidate().map(Generation::look));
     }
 
     pub(super) fn lost_while_rolling_over(&mut self, loss: Option<Loss>, now: Instant, act: &mut Vec<Action>) {
@@ -190,11 +194,16 @@ impl Supervisor {
             Some(Loss { role: Role::Candidate, pid, status, lived, .. }) => {
                 self.roll_back(Why::Exited { pid, status, lived }, now, act);
             }
-            // A candidate that does not run yet is promoted when it runs.
-            Some(Loss { role: Role::Current, .. }) if self.current().is_none() && self.candidate().is_some_and(Generation::runs) => {
-                self.promote(now, act);
-            }
+            Some(Loss { role: Role::Current, .. }) => self.current_lost_one(now, act),
             Some(_) | None => {}
+        }
+    }
+
+    /// If no worker of the current generation is left, any candidate that runs is better than none. One that does not run yet is
+    /// promoted when it runs.
+    fn current_lost_one(&mut self, now: Instant, act: &mut Vec<Action>) {
+        if !self.is_served() && self.candidate().is_some_and(Generation::runs) {
+            self.promote(now, act);
         }
     }
 
@@ -208,6 +217,7 @@ impl Supervisor {
         }
         self.outcome = Outcome::Unknown;
         self.stop_judging();
+        self.fill_no_vacancy(act);
         self.follow_with_the_terminal(act);
         // Log this before the stop of the old generation, so that a reader sees the reason first.
         act.push(Action::Log(Message::Current { generation: self.newest }));

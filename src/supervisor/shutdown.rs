@@ -14,7 +14,7 @@ impl Supervisor {
     // ---- the first generation has failed
 
     pub(super) fn first_generation_cannot_start(&mut self, id: WorkerId, error: SpawnError, now: Instant, act: &mut Vec<Action>) {
-        self.worker_never_ran(id, error, act);
+        self.worker_never_ran(id, error, now, act);
         self.give_up(now, act);
     }
 
@@ -81,6 +81,7 @@ impl Supervisor {
             self.phase = Phase::Stopping;
             self.stop_judging();
             self.awaited = None;
+            self.fill_no_vacancy(act);
             let callers = self.requests.no_more_reloads();
             act.extend(callers.into_iter().map(|caller| Action::Answer { caller, reply: Reply::Stopping }));
             act.push(Action::Announce(Lifecycle::Stopping));

@@ -10,6 +10,8 @@ pub enum Timer {
     Trust,
     /// A generation is to be looked at.
     Look,
+    /// A worker that has exited is to be replaced.
+    Respawn,
     /// The stop timeout of this worker is over.
     Kill(WorkerId),
 }
@@ -57,7 +59,7 @@ impl Timers {
     pub fn take_due_kills(&mut self, now: Instant) -> Vec<WorkerId> {
         let due = self.0.iter().filter(|(_, at)| *at <= now).filter_map(|(timer, _)| match timer {
             Timer::Kill(id) => Some(*id),
-            Timer::Trust | Timer::Look => None,
+            Timer::Trust | Timer::Look | Timer::Respawn => None,
         });
         let due: Vec<WorkerId> = due.collect();
         due.iter().for_each(|id| self.stop(Timer::Kill(*id)));

@@ -43,6 +43,14 @@ impl fmt::Display for GenerationNumber {
     }
 }
 
+/// The place of a worker: the slot, counted from 0, among the workers of its generation. A worker that replaces another one has
+/// its slot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct WorkerPlace {
+    pub generation: GenerationNumber,
+    pub slot: usize,
+}
+
 /// The supervisor's name for a worker, from the request to start it on. A pid would not do: it is known only later, and
 /// the kernel may reuse it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

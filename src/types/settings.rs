@@ -14,6 +14,8 @@ pub struct Policy {
     pub settle: Duration,
     /// Workers in a generation, at least 1.
     pub workers: usize,
+    /// A worker of the current generation that exits is replaced.
+    pub respawn: bool,
     /// The signal that stops a worker.
     pub stop_signal: Signal,
     /// How long a worker may run after the stop signal before it gets SIGKILL. `None`: it never does.
@@ -43,6 +45,16 @@ impl Trust {
     /// Whether the workers must report that they are ready.
     pub fn is_reported(&self) -> bool {
         matches!(self, Trust::Ready { .. })
+    }
+
+    /// How long a worker must live until its program counts as one that runs, whatever else makes it ready.
+    pub fn proof(&self) -> Duration {
+        /// For a program that says itself when it is ready.
+        const UNKNOWN: Duration = Duration::from_secs(3);
+        match self {
+            Trust::Lived(lived) | Trust::LivedAndAccepts { lived, .. } | Trust::Accepts { unseen: lived, .. } => *lived,
+            Trust::Ready { .. } => UNKNOWN,
+        }
     }
 }
 

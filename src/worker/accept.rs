@@ -207,7 +207,7 @@ impl Look<'_> {
                     self.see(&ids);
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
-                    self.see_connection(&local, *inode);
+                    self.see_connection(*inode);
                 }
                 // It has been closed meanwhile.
                 Err(_) => {}
@@ -216,11 +216,13 @@ impl Look<'_> {
     }
 
     /// The same where its socket cannot be taken: by the inode, in what the kernel knows of all connections.
-    fn see_connection(&mut self, local: &[(ListenerId, Bound)], inode: u64) {
+    fn see_connection(&mut self, inode: u64) {
+        // Those of every listener: the next process may hold connections of another one.
         let known = self.connections.get_or_insert_with(|| {
             let mut known = Vec::new();
-            for (id, bound) in local {
-                known.extend(sock_diag::connections_to(bound)?.into_iter().map(|inode| (*id, inode)));
+            for target in self.targets {
+                let connections = sock_diag::connections_to(&socket::bound(target.fd)?)?;
+                known.extend(connections.into_iter().map(|inode| (target.id, inode)));
             }
             Ok(known)
         });

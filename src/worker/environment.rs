@@ -8,7 +8,7 @@ use crate::config::env_template::Template;
 use crate::config::protocols::Protocols;
 use crate::types::environment::{Chunk, Variable, set};
 use crate::types::listener::Listener;
-use crate::types::process::GenerationNumber;
+use crate::types::process::WorkerPlace;
 use crate::worker::handoff;
 use crate::worker::identity;
 
@@ -78,12 +78,12 @@ impl EnvironmentRecipe {
         EnvironmentRecipe { base, protocols, templates }
     }
 
-    /// The environment of a worker of this generation that has these listeners at descriptors 3 and up.
-    pub fn of(&self, generation: GenerationNumber, listeners: &[Listener]) -> Vec<Variable> {
+    /// The environment of the worker at this place, which has these listeners at descriptors 3 and up.
+    pub fn of(&self, place: WorkerPlace, listeners: &[Listener]) -> Vec<Variable> {
         let mut environment = self.base.clone();
-        set(&mut environment, handoff::variables(&self.protocols, listeners, generation));
+        set(&mut environment, handoff::variables(&self.protocols, listeners, place.generation));
         let templates = self.templates.iter();
-        set(&mut environment, templates.map(|(key, template)| Variable { key: key.clone(), value: template.fill(listeners, generation) }));
+        set(&mut environment, templates.map(|(key, template)| Variable { key: key.clone(), value: template.fill(listeners, place) }));
         environment
     }
 }
@@ -92,6 +92,11 @@ impl EnvironmentRecipe {
 mod tests {
     use super::*;
     use crate::config::listen_uri::Endpoint;
+    use crate::types::process::GenerationNumber;
+
+    fn first_of(generation: u32) -> WorkerPlace {
+        WorkerPlace { generation: GenerationNumber(generation), slot: 0 }
+    }
 
     fn endpoints(uris: &[&str]) -> Vec<Endpoint> {
         uris.iter().map(|uri| uri.parse().unwrap()).collect()
@@ -148,7 +153,7 @@ mod tests {
 
     fn filled(template: &str) -> Result<String, String> {
         let template = Template::parse(OsStr::new(template), &endpoints(&["tcp://127.0.0.1:80", "unix:///run/a.sock?name=admin"]))?;
-        let variable = Variable { key: "K".into(), value: template.fill(&listeners(), GenerationNumber(2)) };
+        let variable = Variable { key: "K".into(), value: template.fill(&listeners(), first_of(2)) };
         Ok(shown(&[variable])[0]["K=".len()..].to_owned())
     }
 
@@ -156,7 +161,7 @@ mod tests {
     fn every_protocol_tells_all_it_promises() {
         let recipe = recipe([], None, Protocols::default(), vec![]);
         assert_eq!(
-            shown(&recipe.of(GenerationNumber(2), &listeners())),
+            shown(&recipe.of(first_of(2), &listeners())),
             [
                 "EINHORN_FDS=3",
                 "LISTEN_FDS=2",
@@ -171,19 +176,19 @@ mod tests {
     #[test]
     fn without_a_listener_no_protocol_tells_anything() {
         for protocols in [Protocols::default(), Protocols::parse("systemd,einhorn-fds").unwrap()] {
-            assert_eq!(recipe([], None, protocols, vec![]).of(GenerationNumber(1), &[]), []);
+            assert_eq!(recipe([], None, protocols, vec![]).of(first_of(1), &[]), []);
         }
     }
 
     #[test]
     fn server_starter_asked_for_by_name_tells_that_there_is_no_port() {
         let recipe = recipe([], None, Protocols::parse("server-starter").unwrap(), vec![]);
-        assert_eq!(shown(&recipe.of(GenerationNumber(2), &[])), ["SERVER_STARTER_PORT=", "SERVER_STARTER_GENERATION=2"]);
+        assert_eq!(shown(&recipe.of(first_of(2), &[])), ["SERVER_STARTER_PORT=", "SERVER_STARTER_GENERATION=2"]);
     }
 
     #[test]
     fn a_chosen_protocol_stands_alone() {
-        let of = |list| shown(&recipe([], None, Protocols::parse(list).unwrap(), vec![]).of(GenerationNumber(1), &listeners()));
+        let of = |list| shown(&recipe([], None, Protocols::parse(list).unwrap(), vec![]).of(first_of(1), &listeners()));
         assert_eq!(of("einhorn-fds"), ["EINHORN_FDS=3"]);
         assert_eq!(of("none"), [""; 0]);
         assert_eq!(of("server-starter,einhorn-fds").len(), 3);
@@ -212,7 +217,7 @@ mod tests {
         ];
         let recipe = recipe(inherited, None, Protocols::parse("none").unwrap(), vec![]);
         assert_eq!(
-            shown(&recipe.of(GenerationNumber(1), &listeners())),
+            shown(&recipe.of(first_of(1), &listeners())),
             ["PATH=/bin", "LISTEN_ADDR=0.0.0.0", "LISTEN_PORT=80", "NOTIFY_SOCKETS=mine", "EMPTY="]
         );
     }
@@ -223,13 +228,13 @@ mod tests {
         let home = [("HOME".into(), "/home/x".into())];
         let inherited = [("A", "a"), ("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root"), ("SHELL", "/bin/sh")];
         let recipe = recipe(inherited, Some(&home), Protocols::default(), vec![("A".into(), template)]);
-        assert_eq!(shown(&recipe.of(GenerationNumber(1), &[])), ["HOME=/home/x", "A=b"]);
+        assert_eq!(shown(&recipe.of(first_of(1), &[])), ["HOME=/home/x", "A=b"]);
     }
 
     #[test]
     fn without_another_user_the_variables_of_the_users_stay() {
         let recipe = recipe([("HOME", "/root"), ("USER", "root")], None, Protocols::default(), vec![]);
-        assert_eq!(shown(&recipe.of(GenerationNumber(1), &[])), ["HOME=/root", "USER=root"]);
+        assert_eq!(shown(&recipe.of(first_of(1), &[])), ["HOME=/root", "USER=root"]);
     }
 
     #[test]
@@ -248,7 +253,7 @@ mod tests {
             ];
             let inherited = inherited.map(|(key, value)| (key.into(), value.into()));
             let manager = ManagerVariables::PassOn { master: 71 };
-            shown(&EnvironmentRecipe::new(inherited, manager, None, Protocols::default(), vec![]).of(GenerationNumber(1), &[]))
+            shown(&EnvironmentRecipe::new(inherited, manager, None, Protocols::default(), vec![]).of(first_of(1), &[]))
         };
         let rest = ["LISTEN_FDNAMES=a:b", "NOTIFY_SOCKET=/run/notify", "WATCHDOG_USEC=1000"];
         assert_eq!(passed_on("71"), [&["LISTEN_FDS=2", "LISTEN_PID=PID"], &rest[..], &["WATCHDOG_PID=PID"]].concat());

@@ -16,7 +16,7 @@ use crate::sys::{errno, fd as descriptors};
 use crate::types::environment::{Variable, path_in, set};
 use crate::types::listener::Listener;
 use crate::types::one_line::OneLine;
-use crate::types::process::{GenerationNumber, Pid, SpawnError};
+use crate::types::process::{Pid, SpawnError, WorkerPlace};
 use crate::worker::environment::EnvironmentRecipe;
 use crate::worker::identity::Identity;
 use crate::worker::program::{self, Place};
@@ -95,7 +95,7 @@ pub struct LaunchSpec {
 /// The settings of a single start.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
-    pub generation: GenerationNumber,
+    pub place: WorkerPlace,
     /// The listeners. The worker has them at 3 and up, whatever numbers they have in the master.
     pub listeners: &'a [BorrowedFd<'a>],
     /// The descriptions of the listeners, in the same order.
@@ -121,7 +121,7 @@ pub enum Progress {
 impl LaunchSpec {
     /// Starts one worker and returns at once: whether the program could be executed is known later.
     pub fn launch(self: &Rc<LaunchSpec>, start: &Start) -> Result<Launched, SpawnError> {
-        let mut environment = self.environment.of(start.generation, start.infos);
+        let mut environment = self.environment.of(start.place, start.infos);
         set(&mut environment, start.own.iter().cloned());
         let path = path_in(&environment);
         let cannot_start = |errno| self.failure(Step::Start, errno, path);

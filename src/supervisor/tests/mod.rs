@@ -18,6 +18,7 @@ pub(super) fn policy(trust: Trust) -> Policy {
         check: false,
         settle: Duration::ZERO,
         workers: 1,
+        respawn: false,
         stop_signal: Signal::TERM,
         stop_timeout: None,
         group: false,

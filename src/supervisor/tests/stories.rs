@@ -19,6 +19,8 @@ struct Story {
     /// The generations that accept on the listener, and those that nobody may look at.
     accepting: Vec<u32>,
     hidden: Vec<u32>,
+    /// Workers that do not accept, whatever their generation does.
+    idle: Vec<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -40,6 +42,7 @@ impl Story {
             kill_fails: false,
             accepting: vec![],
             hidden: vec![],
+            idle: vec![],
         };
         story.tell(booted(policy));
         story
@@ -66,8 +69,9 @@ impl Story {
                         events.push_back(Event::KillFailed { id: *id, cause: OneLine::from("Operation not permitted") });
                     }
                     (Action::Kill { id }, _) => events.push_back(Event::Killed { id: *id }),
-                    (Action::Look { generation }, _) => {
-                        let accepts = if self.accepting.contains(&generation.0) { vec![LISTENER] } else { vec![] };
+                    (Action::Look { generation, workers }, _) => {
+                        let seen = |id: &WorkerId| self.accepting.contains(&generation.0) && !self.idle.contains(&id.0);
+                        let accepts = workers.iter().map(|id| (*id, if seen(id) { vec![LISTENER] } else { vec![] })).collect();
                         let hidden = self.hidden.contains(&generation.0).then(|| OneLine::from("Permission denied"));
                         events.push_back(Event::Looked { generation: *generation, accepts, hidden });
                     }
@@ -128,7 +132,7 @@ fn pid_of(id: WorkerId) -> Pid {
 }
 
 fn spawn(id: u32, generation: u32) -> Action {
-    Action::Spawn { id: WorkerId(id), what: Program::Worker { generation: GenerationNumber(generation), slot: 0 } }
+    Action::Spawn { id: WorkerId(id), what: Program::Worker(WorkerPlace { generation: GenerationNumber(generation), slot: 0 }) }
 }
 
 fn send(id: u32, signal: Signal) -> Action {
@@ -746,11 +750,15 @@ fn the_first_generation_is_announced_when_it_accepts_or_has_lived_long_enough() 
     let serving = |actions: &[Action]| actions.contains(&Action::Announce(Lifecycle::Serving));
     let at = |millis| Instant(Duration::from_millis(millis));
     let runs = Event::Spawned { id: WorkerId(1), pid: pid_of(WorkerId(1)) };
-    let looked = |accepts: &[ListenerId]| Event::Looked { generation: GenerationNumber(1), accepts: accepts.to_vec(), hidden: None };
+    let looked = |accepts: &[ListenerId]| Event::Looked {
+        generation: GenerationNumber(1),
+        accepts: vec![(WorkerId(1), accepts.to_vec())],
+        hidden: None,
+    };
     let mut supervisor = Supervisor::new(Terminal::None);
     supervisor.handle(booted(auto()), at(0));
     assert!(!serving(&supervisor.handle(runs.clone(), at(0))));
-    assert_eq!(supervisor.handle(Event::Tick, at(5)), [Action::Look { generation: GenerationNumber(1) }]);
+    assert_eq!(supervisor.handle(Event::Tick, at(5)), [Action::Look { generation: GenerationNumber(1), workers: vec![WorkerId(1)] }]);
     assert!(!serving(&supervisor.handle(looked(&[]), at(5))));
     let mut other = supervisor.clone();
     assert!(serving(&supervisor.handle(looked(&[LISTENER]), at(15))));
@@ -907,4 +915,121 @@ fn the_master_exits_when_a_check_fails_and_no_generation_is_left() {
     story.ask(Request::Reload);
     story.exits(1, 3);
     assert_eq!(story.exits(2, 1), [Action::CloseListeners, Action::Exit { status: 3, callers: vec![] }]);
+}
+
+// ---- several workers
+
+fn two_workers(trust: Trust) -> Policy {
+    Policy { workers: 2, ..policy(trust) }
+}
+
+#[test]
+fn a_generation_accepts_when_each_of_its_workers_does() {
+    let mut story = Story::new(two_workers(accept().trust));
+    story.accepting = vec![1, 2];
+    story.within(Duration::from_secs(1));
+    assert_eq!(story.supervisor.phase(), Phase::Serving);
+    story.idle = vec![4];
+    story.ask(Request::Reload);
+    story.within(Duration::from_secs(1));
+    assert!(matches!(story.supervisor.phase(), Phase::RollingOver(_)), "the second worker does not accept");
+    story.idle.clear();
+    assert_eq!(story.within(Duration::from_secs(1)), [send(1, Signal::TERM), send(2, Signal::TERM)]);
+}
+
+#[test]
+fn by_default_too_each_worker_must_accept() {
+    let mut story = Story::new(two_workers(auto().trust));
+    story.accepting = vec![1, 2];
+    story.within(Duration::from_secs(1));
+    story.idle = vec![4];
+    story.ask(Request::Reload);
+    let failed = story.within(Duration::from_secs(300));
+    assert_eq!(failed, [send(3, Signal::TERM), send(4, Signal::TERM)]);
+    assert_untouched(&story);
+}
+
+// ---- workers that are replaced
+
+fn respawning() -> Policy {
+    Policy { respawn: true, ..policy(Trust::Lived(START)) }
+}
+
+fn serving(policy: Policy) -> Story {
+    let mut story = Story::new(policy);
+    story.after(START);
+    story
+}
+
+#[test]
+fn a_worker_that_exits_is_replaced_at_once_and_then_with_growing_pauses() {
+    let mut story = serving(respawning());
+    assert_eq!(story.exits(1, 0), [spawn(2, 1)]);
+    assert_eq!(story.exits(2, 1), []);
+    assert_eq!(story.after(Duration::from_millis(999)), []);
+    assert_eq!(story.after(Duration::from_millis(1)), [spawn(3, 1)]);
+    assert_eq!(story.exits(3, 1), []);
+    assert_eq!(story.after(Duration::from_millis(1499)), []);
+    assert_eq!(story.after(Duration::from_millis(1)), [spawn(4, 1)]);
+    // It has proven itself, so the next one starts at once.
+    assert_eq!(story.after(START), []);
+    assert_eq!(story.exits(4, 1), [spawn(5, 1)]);
+    assert_eq!(story.supervisor.restarts(), 4);
+}
+
+#[test]
+fn a_replacement_that_cannot_start_is_tried_again_and_the_master_lives() {
+    let mut story = serving(respawning());
+    story.runs = Runs::Never;
+    assert_eq!(story.exits(1, 0), [spawn(2, 1)]);
+    assert_eq!(story.after(Duration::from_secs(1)), [spawn(3, 1)]);
+    story.runs = Runs::AtOnce;
+    assert_eq!(story.after(Duration::from_millis(1500)), [spawn(4, 1)]);
+    assert_eq!(story.ask(STOP), [Action::CloseListeners, send(4, Signal::TERM)]);
+    assert_eq!(story.exits(4, 7), [Action::Exit { status: 7, callers: vec![] }]);
+}
+
+#[test]
+fn a_first_generation_that_exits_before_it_is_ready_is_not_replaced() {
+    let mut story = Story::new(respawning());
+    assert_eq!(story.exits(1, 5), [Action::CloseListeners, Action::Exit { status: 5, callers: vec![] }]);
+}
+
+#[test]
+fn a_stop_while_nobody_runs_ends_the_master() {
+    let mut story = serving(respawning());
+    story.exits(1, 0);
+    assert_eq!(story.exits(2, 6), []);
+    assert_eq!(story.ask(STOP), [Action::CloseListeners, Action::Exit { status: 6, callers: vec![] }]);
+    assert_eq!(story.supervisor.deadline(), None);
+}
+
+#[test]
+fn a_candidate_that_runs_takes_over_while_the_current_generation_waits_for_its_replacement() {
+    let mut story = serving(respawning());
+    story.ask(Request::Reload);
+    assert_eq!(story.exits(1, 0), [spawn(3, 1)]);
+    assert!(matches!(story.supervisor.phase(), Phase::RollingOver(_)), "a worker of the current generation is on its way");
+    assert_eq!(story.exits(3, 1), []);
+    assert_eq!(story.supervisor.current().map(|current| current.number), Some(GenerationNumber(2)));
+    assert_eq!(story.supervisor.deadline(), None, "nobody is replaced in the old generation");
+}
+
+#[test]
+fn a_worker_that_was_told_to_stop_is_not_replaced() {
+    let mut story = serving(respawning());
+    story.ask(Request::Reload);
+    assert_eq!(story.after(START), [send(1, Signal::TERM)]);
+    assert_eq!(story.exits(1, 0), []);
+    assert_eq!(story.exits(2, 0), [spawn(3, 2)]);
+}
+
+#[test]
+fn each_slot_has_its_own_pause() {
+    let mut story = serving(Policy { respawn: true, ..two_workers(Trust::Lived(START)) });
+    let slot = |id, slot| Action::Spawn { id: WorkerId(id), what: Program::Worker(WorkerPlace { generation: GenerationNumber(1), slot }) };
+    assert_eq!(story.exits(2, 0), [slot(3, 1)]);
+    assert_eq!(story.exits(3, 0), []);
+    assert_eq!(story.exits(1, 0), [slot(4, 0)]);
+    assert_eq!(story.after(Duration::from_secs(1)), [slot(5, 1)]);
 }

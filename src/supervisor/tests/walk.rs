@@ -41,6 +41,7 @@ enum Broken {
     LooksForNothing,
     NotLongEnoughSideBySide,
     StartedWithoutItsCheck,
+    AWorkerNotReplaced,
 }
 
 /// What takes part in a walk: the more, the more orders of events.
@@ -150,6 +151,8 @@ enum Sight {
 
 const LUCKY: Luck = Luck { kills: true, loads: true, sees: Sight::Accepts };
 
+/// A few of them make the longest time that a candidate has.
+const REST_OF_A_PAUSE: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(2);
 const STATUS_OF_A_DEATH: u8 = 3;
 
@@ -327,7 +330,10 @@ impl World {
                             false => Event::LoadFailed { cause: OneLine::from("wrong") },
                         });
                     }
-                    Action::Spawn { id, what: what @ (Program::Worker { generation, .. } | Program::Check { generation }) } => {
+                    Action::Spawn {
+                        id,
+                        what: what @ (Program::Worker(WorkerPlace { generation, .. }) | Program::Check { generation }),
+                    } => {
                         let is_check = matches!(what, Program::Check { .. });
                         let is_unchecked = !is_check && generation != GenerationNumber::FIRST && !self.checked;
                         if is_unchecked && self.served && self.supervisor_policy().check {
@@ -336,7 +342,9 @@ impl World {
                         if self.stop_asked || !self.listeners_open {
                             return Err(Broken::StartedAfterAStop);
                         }
-                        if self.supervisor.generations.iter().any(|other| other.role == Role::Candidate && other.number != generation) {
+                        let replaces = self.supervisor.current().is_some_and(|current| current.number == generation);
+                        let is_other = |other: &Generation| other.role == Role::Candidate && other.number != generation;
+                        if !replaces && self.supervisor.generations.iter().any(is_other) {
                             return Err(Broken::TwoReloadsAtOnce);
                         }
                         if self.supervisor.terminal == Terminal::Leader && self.announced == Announced::Nothing && self.alive.is_empty() {
@@ -387,13 +395,14 @@ impl World {
                             false => Event::KillFailed { id, cause: OneLine::from("Operation not permitted") },
                         });
                     }
-                    Action::Look { generation } => {
+                    Action::Look { generation, workers } => {
                         self.forks.looked = true;
-                        let (accepts, hidden) = match luck.sees {
+                        let (listeners, hidden) = match luck.sees {
                             Sight::Accepts => (vec![LISTENER], None),
                             Sight::Nothing => (vec![], None),
                             Sight::Hidden => (vec![], Some(OneLine::from("Permission denied"))),
                         };
+                        let accepts = workers.into_iter().map(|id| (id, listeners.clone())).collect();
                         match luck.sees {
                             Sight::Accepts => self.accepted.push(generation),
                             Sight::Nothing => {}
@@ -576,14 +585,15 @@ impl World {
                 _ => Ok(()),
             };
         }
-        if self.alive.is_empty() {
+        let vacancies = self.supervisor.current().map_or(0, |current| current.vacancies.len());
+        if self.alive.is_empty() && vacancies == 0 {
             return Err(Broken::AliveWithNothingToWaitFor);
         }
         if matches!(self.announced, Announced::Reloading(_)) != matches!(self.supervisor.phase, Phase::RollingOver(_)) {
             return Err(Broken::AReloadWithoutAnEnd);
         }
         let candidate_runs = self.supervisor.candidate().is_some_and(Generation::runs);
-        if self.listeners_open && self.supervisor.current().is_none() && candidate_runs {
+        if self.listeners_open && !self.supervisor.is_served() && candidate_runs {
             return Err(Broken::NobodyServesThoughSomebodyCould);
         }
         if self.listeners_open
@@ -600,6 +610,13 @@ impl World {
             return Err(Broken::ADeadlineThatIsNeverMet);
         }
         let policy = self.supervisor_policy();
+        let serving = self.with_role(Role::Current);
+        let there = self.alive.iter().filter(|process| serving.contains(&process.id)).count() + vacancies;
+        let is_served =
+            self.supervisor.current().is_some() && self.announced != Announced::Nothing && !self.stop_asked && self.listeners_open;
+        if policy.respawn && is_served && there != policy.workers {
+            return Err(Broken::AWorkerNotReplaced);
+        }
         let has_time = |process: &Process| !process.told.is_empty() && !process.killed && !process.out_of_reach;
         let to_be_killed = policy.stop_timeout.is_some() && self.alive.iter().any(has_time);
         let has_deadline = !matches!(policy.trust, Trust::Ready { within: None }) || self.settled_at.is_some();
@@ -610,7 +627,7 @@ impl World {
         if looks && !matches!(self.supervisor.phase, Phase::Starting | Phase::RollingOver(_)) && !to_be_announced {
             return Err(Broken::LooksForNothing);
         }
-        if (to_be_killed || to_be_judged || to_be_announced) && self.supervisor.deadline().is_none() {
+        if (to_be_killed || to_be_judged || to_be_announced || vacancies > 0) && self.supervisor.deadline().is_none() {
             return Err(Broken::WaitsForEver);
         }
         let waits_for_a_reload = self.waiting.iter().any(|waiting| waiting.after.is_some());
@@ -624,7 +641,10 @@ impl World {
         {
             return Err(Broken::TheTerminalLost);
         }
-        if self.kept.iter().any(|kept| self.alive.iter().all(|process| process.generation != *kept)) {
+        let waits = |number: GenerationNumber| {
+            self.supervisor.generations.iter().any(|generation| generation.number == number && !generation.vacancies.is_empty())
+        };
+        if self.kept.iter().any(|kept| self.alive.iter().all(|process| process.generation != *kept) && !waits(*kept)) {
             return Err(Broken::AGenerationNeverForgotten);
         }
         Ok(())
@@ -638,6 +658,7 @@ impl World {
         let rename = |old: WorkerId| WorkerId(order.iter().position(|known| *known == old).map_or(0, |index| index as u32 + 1));
         let mut generations: Vec<GenerationNumber> = world.alive.iter().map(|process| process.generation).collect();
         generations.push(world.supervisor.newest);
+        generations.extend(world.supervisor.generations.iter().map(|generation| generation.number));
         generations.sort();
         generations.dedup();
         let renumber = |old: GenerationNumber| {
@@ -653,9 +674,17 @@ impl World {
         let supervisor = &mut world.supervisor;
         for generation in &mut supervisor.generations {
             generation.number = renumber(generation.number);
+            for vacancy in &mut generation.vacancies {
+                // A pause is a pause, however much of it is left: its exact rest would make worlds without end.
+                vacancy.due = Instant(if vacancy.due > now { REST_OF_A_PAUSE } else { Duration::ZERO });
+                vacancy.failures = vacancy.failures.min(2);
+            }
             for worker in &mut generation.workers {
                 worker.id = rename(worker.id);
                 worker.started = Instant(Duration::ZERO);
+                worker.failures = worker.failures.min(2);
+                // Only a replacement needs to know its slot.
+                worker.slot = if generation.policy.respawn { worker.slot } else { 0 };
                 if let WorkerState::Running { pid } | WorkerState::Leaderless { pid, .. } = &mut worker.state {
                     *pid = Pid::new(100 + worker.id.0 as i32).expect("a positive pid");
                 }
@@ -664,11 +693,15 @@ impl World {
                 }
             }
         }
+        supervisor.restarts = 0;
         supervisor.newest = renumber(supervisor.newest);
         supervisor.next_worker = WorkerId(order.len() as u32 + 1);
         supervisor.foreground = supervisor.foreground.map(rename);
         for (timer, at) in &mut supervisor.timers.0 {
-            *at = Instant(at.since(now));
+            *at = match timer {
+                Timer::Respawn if *at > now => Instant(REST_OF_A_PAUSE),
+                _ => Instant(at.since(now)),
+            };
             if let Timer::Kill(id) = timer {
                 *id = rename(*id);
             }
@@ -807,6 +840,7 @@ fn casts() -> Vec<(&'static str, Cast)> {
         ("suspended by an operator", Cast { suspends: true, ..plain(lived.clone()) }),
         ("on a terminal, without a shell", Cast { suspends: true, terminal: Terminal::Leader, ..plain(lived.clone()) }),
         ("on a terminal, as a shell's job", Cast { suspends: true, terminal: Terminal::Job, ..plain(lived.clone()) }),
+        ("replaced when it exits, trusted after 3 s", Cast { crowd: 2, ..plain(Policy { respawn: true, ..lived.clone() }) }),
         ("checked, trusted after 3 s", plain(Policy { check: true, ..lived.clone() })),
         (
             "callers and checks, trusted at once",
@@ -858,13 +892,13 @@ fn every_promise_can_be_seen_broken() {
         }),
         (Broken::TwoReloadsAtOnce, |world, event, actions| {
             if matches!(event, Event::Requested { request: Request::Reload, .. }) && world.supervisor.candidate().is_some() {
-                let what = Program::Worker { generation: world.supervisor.newest.next(), slot: 0 };
+                let what = Program::Worker(WorkerPlace { generation: world.supervisor.newest.next(), slot: 0 });
                 actions.push(Action::Spawn { id: WorkerId(99), what });
             }
         }),
         (Broken::StartedAfterAStop, |world, event, actions| {
             if let Event::Requested { request: Request::Stop { .. }, .. } = event {
-                let what = Program::Worker { generation: world.supervisor.newest, slot: 0 };
+                let what = Program::Worker(WorkerPlace { generation: world.supervisor.newest, slot: 0 });
                 actions.push(Action::Spawn { id: WorkerId(99), what });
             }
         }),
@@ -956,17 +990,22 @@ fn every_promise_can_be_seen_broken() {
                 actions.push(Action::Log(Message::Current { generation: world.supervisor.newest }));
             }
         }),
+        (Broken::AWorkerNotReplaced, |world, event, actions| {
+            if matches!(event, Event::Exited { .. }) && world.supervisor.candidate().is_none() {
+                actions.retain(|action| !matches!(action, Action::Spawn { .. }));
+            }
+        }),
         (Broken::StartedWithoutItsCheck, |world, event, actions| {
             if let Event::SpawnFailed { id, .. } = event
                 && actions.iter().any(|action| matches!(action, Action::Log(Message::ReloadFailed(_))))
             {
                 let generation = world.supervisor.newest;
-                actions.push(Action::Spawn { id: *id, what: Program::Worker { generation, slot: 0 } });
+                actions.push(Action::Spawn { id: *id, what: Program::Worker(WorkerPlace { generation, slot: 0 }) });
             }
         }),
         (Broken::TrustedThoughItDoesNotAccept, |world, event, actions| {
             if let Event::Looked { accepts, hidden: None, .. } = event
-                && accepts.is_empty()
+                && accepts.iter().all(|(_, listeners)| listeners.is_empty())
                 && world.supervisor.candidate().is_some_and(Generation::runs)
             {
                 actions.push(Action::Log(Message::Current { generation: world.supervisor.newest }));
