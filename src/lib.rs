@@ -10,6 +10,7 @@ pub mod control;
 pub mod error;
 pub mod listener;
 pub mod output;
+pub mod probe;
 pub mod report;
 pub mod runtime;
 pub mod supervisor;

@@ -1,4 +1,4 @@
-//! The entry point: blocks signals, reads the command line, then prints a page, asks a running master, or becomes one. An
+//! The entry point: blocks signals, reads the command line, then prints a page, asks a running master or a server, or becomes a master. An
 //! error becomes one line and an exit status.
 //!
 //! With a C `main`, not Rust's: what std does before its own would ignore SIGPIPE for every worker, and signals that come
@@ -16,13 +16,13 @@ use std::io::Write;
 use socketmaster::config::{self, Command, Invocation};
 use socketmaster::control::client;
 use socketmaster::error::Error;
-use socketmaster::runtime;
 use socketmaster::sys::argv::arguments;
 use socketmaster::sys::errno::reason;
 use socketmaster::sys::reserve::Allocator;
 use socketmaster::sys::signal::{self, InheritedSignals};
 use socketmaster::sys::stderr::NonblockingStderr;
 use socketmaster::types::one_line::OneLine;
+use socketmaster::{probe, runtime};
 
 /// A failed allocation would abort, and PID 1 with it.
 #[global_allocator]
@@ -54,6 +54,7 @@ fn start(args: Vec<std::ffi::OsString>, found: InheritedSignals) -> Result<u8, E
             Ok(0)
         }
         Command::Ask(ask) => client::ask(&ask, found),
+        Command::Probe(asked) => Ok(probe::run(&asked, found)),
         Command::Run(config) => runtime::run(invocation, *config, found),
     }
 }

@@ -23,6 +23,7 @@ mod output;
 #[allow(dead_code, reason = "its tests run here, and `make test-docs` uses it")]
 #[path = "docs/page.rs"]
 mod page;
+mod probe;
 mod readiness;
 mod resilience;
 mod rollover;

@@ -102,8 +102,8 @@ _socketmaster_program() {
 }
 
 _socketmaster() {
-    local options='listen command dir user ready start check settle workers respawn stop-signal stop-timeout signal group ok handoff env prefix syslog quiet verbose control pid-file s json help h version'
-    local valued=' listen command dir user ready start check settle workers stop-signal stop-timeout signal ok handoff env control pid-file s '
+    local options='listen command dir user ready start check settle workers respawn stop-signal stop-timeout signal group ok handoff env prefix syslog quiet verbose control pid-file s json probe help h version'
+    local valued=' listen command dir user ready start check settle workers stop-signal stop-timeout signal ok handoff env control pid-file s probe '
     local words=() starts=() indices=() position=0 start rest i
     COMPREPLY=()
 

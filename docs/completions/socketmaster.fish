@@ -17,7 +17,7 @@ function __socketmaster_words
         end
         set -e words[1]
         set -l pair (string split -m 1 -- = (string replace -r -- '^--?' '' $word))
-        if not set -q pair[2]; and contains -- $pair[1] listen command dir user ready start check settle workers stop-signal stop-timeout signal ok handoff env control pid-file s
+        if not set -q pair[2]; and contains -- $pair[1] listen command dir user ready start check settle workers stop-signal stop-timeout signal ok handoff env control pid-file s probe
             set -a pair $words[1]
             set -e words[1]
         end
@@ -156,5 +156,6 @@ complete -c socketmaster -n __socketmaster_options -o control -r -F -d 'control 
 complete -c socketmaster -n __socketmaster_options -o pid-file -r -F -d 'for the master\'s pid'
 complete -c socketmaster -n __socketmaster_options -o s -x -a '(__socketmaster_verbs)' -d 'reload, status, stop'
 complete -c socketmaster -n __socketmaster_options -o json -d 'answer as JSON'
+complete -c socketmaster -n __socketmaster_options -o probe -x -d 'health check'
 complete -c socketmaster -n __socketmaster_options -o help -o h -d '--help: everything'
 complete -c socketmaster -n __socketmaster_options -o version -d 'print the version'

@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let command = parse(&words, &variables);
     assert_eq!(command, parse(&words, &variables), "the same words mean the same");
     match command {
-        Err(_) | Ok(Command::Ask(_)) => {}
+        Err(_) | Ok(Command::Ask(_) | Command::Probe(_)) => {}
         Ok(Command::Print(page)) => assert!(page.ends_with('\n') && !page.contains('\u{1b}')),
         Ok(Command::Run(config)) => {
             assert!(!config.reloadable.command.is_empty());

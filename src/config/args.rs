@@ -10,7 +10,7 @@ use lexopt::{Arg, Parser};
 use super::draft::Draft;
 use super::options::{self, ARGS_VARIABLE, Kind, OPTIONS, Opt, PREFIX, Role};
 use super::suggest::nearest;
-use super::{Command, values, words};
+use super::{Command, Probe, values, words};
 use crate::error::Error;
 use crate::types::environment::variable;
 use crate::types::one_line::OneLine;
@@ -22,6 +22,9 @@ pub(super) fn command(words: &mut dyn Iterator<Item = OsString>, environment: En
         Sorted::Page(text) => return Ok(Command::Print(text)),
         Sorted::Words(given, operands) => (given, operands),
     };
+    if let Some(probe) = probe(&given, &operands)? {
+        return Ok(Command::Probe(probe));
+    }
     let mut draft = Draft::new();
     let (settings, request): (Vec<&Opt>, Vec<&Opt>) = OPTIONS.iter().partition(|opt| matches!(opt.role, Role::Setting));
     for opt in request {
@@ -37,6 +40,24 @@ pub(super) fn command(words: &mut dyn Iterator<Item = OsString>, environment: En
     let mut config = draft.finish(operands, environment)?;
     config.warnings = ignored(environment);
     Ok(Command::Run(Box::new(config)))
+}
+
+/// The health check, if one is asked for. What else is typed would have no effect, so it is an error. Variables are not looked
+/// at: those of the container are there for the master, and its `-start` is no time limit of a check.
+fn probe(given: &[Given], operands: &[OsString]) -> Result<Option<Probe>, Error> {
+    if !given.iter().any(|given| matches!(given.opt.role, Role::Probe)) {
+        return Ok(None);
+    }
+    let takes_part = |opt: &Opt| matches!(opt.role, Role::Probe) || opt.name == "start";
+    if let Some(other) = given.iter().find(|given| !takes_part(given.opt)) {
+        return Err(Error::usage(&format!("{}: no option goes with -probe but -start", other.source)));
+    }
+    if let Some(operand) = operands.first() {
+        return Err(Error::usage(&format!("{}: -probe runs no program; omit it", operand.to_string_lossy())));
+    }
+    let mut draft = Draft::new();
+    OPTIONS.iter().filter(|opt| takes_part(opt)).try_for_each(|opt| read(opt, given, &[], &mut draft))?;
+    draft.probe()
 }
 
 /// A value of an option with its source as the user wrote it: `--start`, `SOCKETMASTER_START`.
@@ -646,6 +667,34 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_goes_with_a_time_limit_and_nothing_else() {
+        let url = "http://127.0.0.1:80/";
+        let asked = |words: &[&str], variables: &[(&str, &str)]| match request_with(words, variables) {
+            Ok(Command::Probe(Probe { url, within })) => (url.written.to_string(), within.as_millis()),
+            other => panic!("{words:?}: {other:?}"),
+        };
+        assert_eq!(asked(&["-probe", url], &[]), (url.to_owned(), 3000));
+        assert_eq!(asked(&["-start=7", "--probe", url, "--"], &[]), (url.to_owned(), 7));
+        assert_eq!(asked(&["-probe=tcp://127.0.0.1:1", "-probe", url], &[]).0, url, "the last one counts");
+        // Those of a container are there for its master, whatever they are.
+        for pick in [|(good, _): (&'static str, &'static str)| good, |(_, bad)| bad] {
+            let own = samples().filter_map(|(opt, good, bad)| Some((opt.variable()?, pick((good, bad)))));
+            let others = [(ARGS_VARIABLE, "'"), ("SOCKETMASTER_PROBE", "tcp://127.0.0.1:2")];
+            let all: Vec<(String, &str)> = own.chain(others.map(|(name, value)| (name.to_owned(), value))).collect();
+            let all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            assert_eq!(asked(&["-probe", url], &all), (url.to_owned(), 3000));
+        }
+        for (opt, good, _) in samples().filter(|(opt, ..)| !["probe", "start", "help", "version"].contains(&opt.name)) {
+            let other = format!("--{}={good}", opt.name);
+            assert_eq!(wrong(&["-probe", url, &other]), format!("--{}: no option goes with -probe but -start", opt.name));
+        }
+        assert_eq!(wrong(&["-probe", url, "prog"]), "prog: -probe runs no program; omit it");
+        assert_eq!(wrong(&["-probe", url, "-start=0"]), "-start=0: the time limit of -probe is at least 1 millisecond");
+        assert_eq!(wrong(&["-probe", url, "-start=x"]), "-start=x: not a whole number of milliseconds, such as 3000");
+        assert!(wrong(&["-probe=127.0.0.1"]).starts_with("-probe=127.0.0.1: not a URL; accepted are "));
+    }
+
+    #[test]
     fn a_control_socket_has_a_path_or_an_abstract_name() {
         assert_eq!(fixed(&["-control=/run/a"]).control, Some(SocketName::Path("/run/a".into())));
         assert_eq!(fixed(&["-control=@a"]).control, Some(SocketName::Abstract(b"a".to_vec())));
@@ -777,7 +826,7 @@ mod tests {
         ];
         fn walk(words: &mut Vec<&'static str>, depth: usize) {
             match request_with(words, &[]) {
-                Ok(Command::Ask(ask)) => panic!("{words:?}: {ask:?}"),
+                Ok(asked @ (Command::Ask(_) | Command::Probe(_))) => panic!("{words:?}: {asked:?}"),
                 Ok(Command::Run(config)) => assert!(!config.reloadable.command.is_empty(), "{words:?}"),
                 Ok(Command::Print(text)) => assert!(words.contains(&"-h") && !text.is_empty(), "{words:?}"),
                 Err(Error::Usage(text)) => assert!(!text.is_empty() && !text.contains('\n'), "{words:?}"),

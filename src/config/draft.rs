@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::options::{ARGS_VARIABLE, COMMAND_VARIABLE};
+use super::probe_url::ProbeUrl;
 use super::protocols::Protocols;
 use super::signal_rules::{SignalRule, SignalTable};
-use super::{Ask, Config, Fixed, Output, Ready, Reloadable, words};
+use super::{Ask, Config, Fixed, Output, Probe, Ready, Reloadable, words};
 use crate::error::Error;
 use crate::types::environment::variable;
 use crate::types::level::Verbosity;
@@ -14,7 +15,7 @@ use crate::types::request::VerbRow;
 use crate::types::settings::{Policy, Trust};
 use crate::types::signal::Signal;
 
-/// How long a generation must live to be trusted, where nothing else is said.
+/// How long a generation must live to be trusted, and how long a probe may take, where nothing else is said.
 const START: Duration = Duration::from_secs(3);
 /// How long it may take to accept or to report, where nothing else is said.
 const LATEST: Duration = Duration::from_secs(60);
@@ -48,6 +49,7 @@ pub struct Draft {
     pub(super) verbose: bool,
     pub(super) request: Option<&'static VerbRow>,
     pub(super) json: bool,
+    pub(super) probe: Option<ProbeUrl>,
 }
 
 impl Draft {
@@ -89,6 +91,7 @@ impl Draft {
             verbose: false,
             request: None,
             json: false,
+            probe: None,
         }
     }
 
@@ -102,6 +105,15 @@ impl Draft {
                 "-s={}: no master is named; give the address of its control socket with -control=ADDR",
                 request.word
             ))),
+        }
+    }
+
+    /// The health check, if `-probe` is given.
+    pub(super) fn probe(self) -> Result<Option<Probe>, Error> {
+        let within = self.start.unwrap_or(START);
+        match self.probe {
+            Some(_) if within.is_zero() => Err(Error::usage("-start=0: the time limit of -probe is at least 1 millisecond")),
+            url => Ok(url.map(|url| Probe { url, within })),
         }
     }
 

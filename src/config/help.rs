@@ -13,6 +13,7 @@ pub const USAGE: &str = "\
 Usage: socketmaster [options] -command=PATH [-- ARG...]
        socketmaster [options] -- PATH [ARG...]
        socketmaster -control=ADDR -s=VERB [-json]
+       socketmaster -probe=URL [-start=MILLIS]
 ";
 
 pub const SUMMARY: &str = "socketmaster opens the listening sockets, keeps them open, and passes them to the program as descriptors 3, 4 and so on. \
@@ -44,7 +45,7 @@ pub const EXIT_STATUSES: &[(&str, &str)] = &[
         "the program's",
         "the exit status of the current generation's worker that exited last, or 128+N if signal N ended it; -ok lists statuses to report as 0",
     ),
-    ("1", "a socket, user or directory cannot be opened or looked up, or a request of -s has failed"),
+    ("1", "a socket, user or directory cannot be opened or looked up, a request of -s has failed, or a server is not healthy by -probe"),
     ("2", "the command line or a variable is wrong; nothing was opened or started"),
     ("126", "the program cannot be executed"),
     ("127", "the program is not found"),

@@ -253,6 +253,21 @@ fn inet(scheme: &str, transport: Transport, family: Family, location: &str) -> R
     if location.contains(',') {
         return Err("a comma does not separate listeners; repeat -listen, or put blanks between them in SOCKETMASTER_LISTEN".to_string());
     }
+    let (host, port) = host_and_port(scheme, location)?;
+    let port = port.ok_or_else(missing_port)?;
+    match (family, &host) {
+        (Family::V4, Host::Ip(IpAddr::V6(address))) => Err(format!("{address} is an IPv6 address, {scheme} takes IPv4 only")),
+        (Family::V6, Host::Ip(IpAddr::V4(address))) => Err(format!("{address} is an IPv4 address, {scheme} takes IPv6 only")),
+        _ if port.contains('/') => Err("nothing but a ? may follow the port".to_string()),
+        _ => match number(port) {
+            Some(port) => Ok(Address::Inet { transport, family, host, port }),
+            None => Err(format!("port {port:?}: ports are numbers from 0 to 65535, service names are not looked up")),
+        },
+    }
+}
+
+/// `HOST:PORT`, with brackets around IPv6. There is no port where the text has none, or an empty one.
+pub(super) fn host_and_port<'a>(scheme: &str, location: &'a str) -> Result<(Host, Option<&'a str>), String> {
     let (host, port) = match location.strip_prefix('[') {
         Some(rest) => {
             let Some((literal, port)) = rest.split_once(']') else {
@@ -264,25 +279,20 @@ fn inet(scheme: &str, transport: Transport, family: Family, location: &str) -> R
             let Ok(address) = literal.parse::<Ipv6Addr>() else {
                 return Err(format!("[{literal}] is not an IPv6 address"));
             };
-            (Host::Ip(IpAddr::V6(address)), port.strip_prefix(':').filter(|port| !port.is_empty()).ok_or_else(missing_port)?)
+            if !port.is_empty() && !port.starts_with(':') {
+                return Err(format!("the port is missing after the bracket; write {scheme}://[{literal}]:8080"));
+            }
+            (Host::Ip(IpAddr::V6(address)), port.strip_prefix(':').unwrap_or_default())
         }
         None => {
-            let (host, port) = location.rsplit_once(':').filter(|(_, port)| !port.is_empty()).ok_or_else(missing_port)?;
+            let (host, port) = location.rsplit_once(':').unwrap_or((location, ""));
             if host.contains(':') {
                 return Err(format!("an IPv6 address needs brackets; write {scheme}://[::1]:8080"));
             }
             (host_name(host)?, port)
         }
     };
-    match (family, &host) {
-        (Family::V4, Host::Ip(IpAddr::V6(address))) => Err(format!("{address} is an IPv6 address, {scheme} takes IPv4 only")),
-        (Family::V6, Host::Ip(IpAddr::V4(address))) => Err(format!("{address} is an IPv4 address, {scheme} takes IPv6 only")),
-        _ if port.contains('/') => Err("nothing but a ? may follow the port".to_string()),
-        _ => match number(port) {
-            Some(port) => Ok(Address::Inet { transport, family, host, port }),
-            None => Err(format!("port {port:?}: ports are numbers from 0 to 65535, service names are not looked up")),
-        },
-    }
+    Ok((host, Some(port).filter(|port| !port.is_empty())))
 }
 
 fn host_name(text: &str) -> Result<Host, String> {

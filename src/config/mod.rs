@@ -9,6 +9,7 @@ pub mod env_template;
 pub mod help;
 pub mod listen_uri;
 pub mod options;
+pub mod probe_url;
 pub mod protocols;
 pub mod signal_rules;
 pub mod socket_options;
@@ -18,9 +19,11 @@ pub mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::env_template::Template;
 use crate::config::listen_uri::Endpoint;
+use crate::config::probe_url::ProbeUrl;
 use crate::config::protocols::Protocols;
 use crate::config::signal_rules::SignalTable;
 use crate::error::Error;
@@ -46,6 +49,7 @@ pub enum Command {
     Print(String),
     Run(Box<Config>),
     Ask(Ask),
+    Probe(Probe),
 }
 
 /// What to run and how.
@@ -97,6 +101,14 @@ pub struct Ask {
     pub request: &'static VerbRow,
     /// Print the answer as it comes.
     pub json: bool,
+}
+
+/// A health check of a server on this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Probe {
+    pub url: ProbeUrl,
+    /// The time limit for all of it.
+    pub within: Duration,
 }
 
 /// How a new generation earns trust: the choices of `-ready`.

@@ -43,6 +43,8 @@ pub enum Role {
     SettingAndRequest,
     /// A request to a running master.
     Request,
+    /// A health check. It needs no master.
+    Probe,
     /// Prints a page at once, which may depend on how the option was typed.
     Page(fn(&str) -> String),
 }
@@ -224,7 +226,7 @@ pub const OPTIONS: &[Opt] = &[
         help: "time to run [3000]",
         long: "Require that a new generation runs for this many milliseconds before it is ready. The old one is then told to stop. \
                If the new one exits earlier, the reload fails and the old one keeps running. 0 means that it is ready as soon as it runs. \
-               The default is 3000. With `-ready=accept` and `-ready=notify` this is the time limit instead, the default is 60000, and 0 means no limit.",
+               The default is 3000. With `-ready=accept` and `-ready=notify` this is the time limit instead, the default is 60000, and 0 means no limit. With `-probe` it is the time limit of the check.",
         read: |draft, text| {
             draft.start = Some(values::millis(text)?);
             Ok(())
@@ -557,6 +559,26 @@ pub const OPTIONS: &[Opt] = &[
         },
     },
     Opt {
+        name: "probe",
+        alias: None,
+        kind: Kind::Value("URL"),
+        values: Values::Anything,
+        default: None,
+        repeatable: false,
+        role: Role::Probe,
+        section: CONTROL,
+        help: "health check",
+        long: "Check whether a server on this host is healthy, print one line that says why, and exit with 0 or 1. This is a health check for images without a shell. \
+               `http://HOST:PORT/PATH`: the server answers a GET request with a status from 200 to 399. \
+               `tcp://HOST:PORT` and `unix:///PATH`: the connection succeeds. While socketmaster runs, it succeeds even if the program hangs, because the kernel completes it; prefer `http`. \
+               HOST is `localhost` or an address of this host; a probe connects to no other. `-start` on the command line is the time limit for the whole check, by default 3000 milliseconds. \
+               No other option goes with `-probe`, and it reads no variable.",
+        read: |draft, text| {
+            draft.probe = Some(values::utf8(text)?.parse()?);
+            Ok(())
+        },
+    },
+    Opt {
         name: "help",
         alias: Some("h"),
         kind: Kind::Switch,
@@ -639,6 +661,7 @@ pub const SAMPLES: &[(&str, &str, &str)] = &[
     ("pid-file", "/run/pid", ""),
     ("s", "status", "statsu"),
     ("json", "false", "maybe"),
+    ("probe", "tcp://127.0.0.1:1", "tcp://db:1"),
     ("help", "false", "no"),
     ("version", "false", "no"),
 ];

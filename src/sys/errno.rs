@@ -16,6 +16,12 @@ pub const ENOEXEC: i32 = Errno::ENOEXEC as i32;
 pub const ELOOP: i32 = Errno::ELOOP as i32;
 /// The address family does not exist here: a kernel without IPv6, say.
 pub const EAFNOSUPPORT: i32 = Errno::EAFNOSUPPORT as i32;
+/// The address is not one of this host.
+pub const EADDRNOTAVAIL: i32 = Errno::EADDRNOTAVAIL as i32;
+/// Connecting: nobody listens there.
+pub const ECONNREFUSED: i32 = Errno::ECONNREFUSED as i32;
+/// Connecting: it goes on without this process.
+pub const EINPROGRESS: i32 = Errno::EINPROGRESS as i32;
 /// Connecting: a socket of another type is bound there.
 pub const EPROTOTYPE: i32 = Errno::EPROTOTYPE as i32;
 /// There is no such device: a network interface that comes up later, say.

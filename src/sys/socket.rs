@@ -93,6 +93,19 @@ pub fn listen(fd: &OwnedFd, backlog: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Connects to an address. A socket that does not block answers EINPROGRESS. Once it is writable, [`pending_error`] is the result.
+pub fn connect_inet(fd: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    Ok(connect(fd.as_raw_fd(), &SockaddrStorage::from(address))?)
+}
+
+/// SO_ERROR: the result of a connect(2) that has not waited.
+pub fn pending_error(fd: &OwnedFd) -> io::Result<()> {
+    match getsockopt(fd, sockopt::SocketError)? {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// Connects a socket of any kind to a unix address.
 pub fn connect_to(fd: &OwnedFd, name: &SocketName) -> io::Result<()> {
     Ok(connect(fd.as_raw_fd(), &unix_address(name)?)?)
@@ -113,8 +126,9 @@ pub fn connect_stream(name: &SocketName, wait: ConnectWait) -> io::Result<UnixSt
     match wait {
         ConnectWait::None => super::fd::set_nonblocking(&fd, true)?,
         ConnectWait::Until(longest) => {
-            let seconds = longest.as_secs().try_into().unwrap_or(i64::MAX);
-            setsockopt(&fd, sockopt::SendTimeout, &TimeVal::new(seconds as _, 0))?;
+            // A 32-bit time_t holds no more.
+            let seconds = longest.as_secs().min(i32::MAX as u64);
+            setsockopt(&fd, sockopt::SendTimeout, &TimeVal::new(seconds as _, longest.subsec_micros() as _))?;
         }
     }
     connect_to(&fd, name)?;
@@ -122,8 +136,8 @@ pub fn connect_stream(name: &SocketName, wait: ConnectWait) -> io::Result<UnixSt
 }
 
 /// send(2) without a SIGPIPE where the other end is gone.
-pub fn send(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
-    Ok(nix::sys::socket::send(stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
+pub fn send(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(nix::sys::socket::send(stream.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
 }
 
 pub fn kind(fd: impl AsFd) -> io::Result<Kind> {
@@ -161,6 +175,12 @@ pub fn is_connected(fd: &OwnedFd) -> bool {
     getpeername::<SockaddrStorage>(fd.as_raw_fd()).is_ok()
 }
 
+/// Whether both ends of a connection have the same address.
+pub fn is_connected_to_itself(fd: &OwnedFd) -> bool {
+    let own = getsockname::<SockaddrStorage>(fd.as_raw_fd());
+    own.is_ok_and(|own| getpeername::<SockaddrStorage>(fd.as_raw_fd()) == Ok(own))
+}
+
 /// IPV6_V6ONLY; false for a socket of another family.
 pub fn is_v6only(fd: &OwnedFd) -> bool {
     getsockopt(fd, sockopt::Ipv6V6Only).unwrap_or(false)
@@ -186,6 +206,11 @@ pub fn set_reuse_address(fd: &OwnedFd) -> io::Result<()> {
 
 pub fn set_v6only(fd: &OwnedFd, on: bool) -> io::Result<()> {
     Ok(setsockopt(fd, sockopt::Ipv6V6Only, &on)?)
+}
+
+/// IP_BIND_ADDRESS_NO_PORT: bind(2) to port 0 takes no port, and connect(2) chooses one. Sockets of IPv6 have it too.
+pub fn set_bind_address_no_port(fd: &OwnedFd) -> io::Result<()> {
+    set(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
 /// SO_BINDTODEVICE.

@@ -4,9 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
+
 use crate::engine::{Container, Image, docker, programs};
 use crate::harness::load::{Load, Target};
-use crate::harness::{SOON, Setup, descendants, eventually, exited, free_dir, phrase};
+use crate::harness::{SOON, Setup, descendants, eventually, exited, free_dir, phrase, send, state_of};
 
 /// Without network it is always: see [`Image::run`].
 const NO_RIGHTS: &str = "--read-only --cap-drop=ALL --user=65534:65534 --security-opt=no-new-privileges";
@@ -56,6 +58,69 @@ fn it_needs_no_right_no_writable_file_and_no_network() {
     assert_eq!(refused.wait_exit(SOON), exited(1), "there is no such path to write to");
     let lines: Vec<String> = refused.lines().iter().map(|line| line.text()).collect();
     assert!(lines.len() == 1 && lines[0].contains("unix:///hello.sock"), "{lines:#?}");
+}
+
+/// Runs a probe in a container: its status, and its one line.
+fn probed(container: &Container, words: &str) -> (Option<i32>, String) {
+    let output = container.exec(&format!("/socketmaster {words}"));
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).trim_end().to_owned())
+}
+
+#[test]
+fn a_probe_needs_no_right_and_tells_whether_the_program_answers() {
+    let Some(image) = programs() else { return };
+    // What an image sets for its master does not disturb a probe.
+    let options = format!("{NO_RIGHTS} --env=SOCKETMASTER_START=0 --env=SOCKETMASTER_HANDOFF=nosuch --env=SOCKETMASTER_COMMAND=/hello");
+    let arguments = "-start=20 -handoff=systemd -listen=tcp://127.0.0.1:8080 -listen=unix://@hello";
+    let container = image.run(&options, arguments);
+    container.wait_current(1);
+    for url in ["http://127.0.0.1:8080/", "http://localhost:8080/any?thing"] {
+        let healthy = (Some(0), format!("healthy: {url}: 200 OK"));
+        eventually("the program answers", SOON, || match probed(&container, &format!("-probe={url}")) {
+            seen if seen == healthy => Ok(()),
+            seen => Err(seen),
+        });
+    }
+    for url in ["tcp://127.0.0.1:8080", "unix://@hello"] {
+        assert_eq!(probed(&container, &format!("-probe={url}")), (Some(0), format!("healthy: {url}: connected")));
+    }
+    let refused = "socketmaster: unhealthy: http://127.0.0.1:8081/: cannot connect: Connection refused";
+    assert_eq!(probed(&container, "-probe=http://127.0.0.1:8081/"), (Some(1), refused.to_owned()));
+    assert_eq!(probed(&container, "-probe=http://127.0.0.1:8080/ -control=@a").0, Some(2));
+
+    // The master holds the socket, so only a request tells that the program hangs.
+    for pid in descendants(container.pid()) {
+        send(pid, Signal::SIGSTOP);
+        eventually("it hangs", SOON, || state_of(pid) == Some('T'));
+    }
+    let silent = "socketmaster: unhealthy: http://127.0.0.1:8080/: connected, but no answer within 300 ms";
+    assert_eq!(probed(&container, "-start=300 -probe=http://127.0.0.1:8080/"), (Some(1), silent.to_owned()));
+    assert_eq!(probed(&container, "-probe=tcp://127.0.0.1:8080").0, Some(0));
+}
+
+/// Another container is reached by the client that every image may hold, and not by a probe, even where the system lets
+/// a process bind to addresses of other hosts.
+#[test]
+fn a_probe_connects_to_no_other_container() {
+    let Some(image) = programs() else { return };
+    let arguments = "-listen=none -- /worker sleep";
+    let server = image.run("--network=bridge", "-start=20 -listen=tcp://:8080 -- /hello");
+    server.wait_current(1);
+    let address = server.inspect("{{.NetworkSettings.IPAddress}}");
+    let url = format!("http://{address}:8080/");
+    for (option, cause) in [
+        ("", format!("{address} is not an address of this host, and a probe connects to no other")),
+        ("--sysctl=net.ipv4.ip_nonlocal_bind=1", "cannot connect: ".to_owned()),
+    ] {
+        let other = image.run(&format!("--network=bridge {option}"), arguments);
+        other.wait_output("ready", SOON);
+        eventually("a client gets an answer", SOON, || other.exec(&format!("/busybox wget -q -O /dev/null {url}")).status.success());
+        let (status, said) = probed(&other, &format!("-probe={url}"));
+        assert_eq!(status, Some(1), "{option}: {said}");
+        assert!(said.starts_with(&format!("socketmaster: unhealthy: {url}: {cause}")), "{option}: {said}");
+    }
+    assert_eq!(probed(&server, &format!("-probe={url}")).0, Some(0), "its own address");
 }
 
 #[test]

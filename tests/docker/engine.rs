@@ -141,7 +141,7 @@ impl Image {
     pub fn start(self: &Arc<Self>, attached: Setup, options: &str, arguments: &[&str]) -> Container {
         let name = new_name();
         let mut create = vec!["create", "--name", &name];
-        create.extend((!options.contains("--publish")).then_some("--network=none"));
+        create.extend((!["--publish", "--network"].iter().any(|option| options.contains(option))).then_some("--network=none"));
         create.extend(words(options));
         create.push(self.tag());
         create.extend(arguments);

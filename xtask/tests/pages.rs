@@ -291,7 +291,7 @@ fn the_examples_of_the_manual_page_can_be_typed() {
         let words = socketmaster::config::words::split(std::ffi::OsStr::new(example.trim_end_matches(" &"))).expect("words");
         assert_eq!(words[0], "socketmaster", "{example}");
         let command = load(&Invocation { argv: words, environment: Vec::new() });
-        assert!(matches!(command, Ok(Task::Run(_) | Task::Ask(_))), "{example}: {command:?}");
+        assert!(matches!(command, Ok(Task::Run(_) | Task::Ask(_) | Task::Probe(_))), "{example}: {command:?}");
     }
     assert!(examples.len() > 5, "{examples:?}");
 }
