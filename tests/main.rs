@@ -11,6 +11,7 @@ mod config;
 #[path = "docs/console.rs"]
 mod console;
 mod control;
+mod einhorn;
 mod faults_of_the_original;
 mod handover;
 #[allow(dead_code, reason = "several crates share it, and each uses a part")]

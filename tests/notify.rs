@@ -60,6 +60,27 @@ fn a_generation_is_current_when_it_reports_ready_and_never_before() {
 }
 
 #[test]
+fn each_of_several_workers_must_report_and_one_cannot_report_for_another() {
+    let dir = free_dir();
+    let script = dir.join("app");
+    let worker = fixture("worker").display().to_string();
+    let gate = dir.join("gate");
+    // Only the first one goes on at once, and it reports twice.
+    let text = format!(
+        "#!/bin/sh\nif [ $SLOT = 0 ]; then exec {worker} notify READY=1 notify READY=1 barrier say first sleep; fi\nexec {worker} await {} notify READY=1 sleep\n",
+        gate.display()
+    );
+    crate::harness::make_program(&script, text);
+    let master = notified().arg("-workers=2").arg("-env=SLOT={worker}").program(&script, [""; 0]).spawn();
+    master.wait_output("first", SOON);
+    assert_eq!(master.count_notes(&phrase::ready(1)), 1);
+    assert!(!master.has_note(&phrase::current(1)));
+    fs::write(&gate, "").expect("a file of our own");
+    master.wait_current(1);
+    assert_eq!(master.count_notes(&phrase::ready(1)), 2);
+}
+
+#[test]
 fn only_with_notify_a_worker_has_a_notify_socket() {
     let dir = free_dir();
     let inherited_with = |ready: &str| {

@@ -69,11 +69,11 @@ _socketmaster_value() {
         command) _socketmaster_generated -c -f ;;
         dir) _socketmaster_generated -d ;;
         user) _socketmaster_user ;;
-        ready) _socketmaster_offer auto start accept notify ;;
+        ready) _socketmaster_offer auto start accept notify einhorn ;;
         check) _socketmaster_generated -c -f ;;
         stop-signal) _socketmaster_offer HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ;;
         signal) _socketmaster_pair HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS -- reload stop ignore forward HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ;;
-        handoff) _socketmaster_list einhorn-fds systemd server-starter ;;
+        handoff) _socketmaster_list einhorn-fds einhorn systemd server-starter ;;
         control) _socketmaster_generated -f ;;
         pid-file) _socketmaster_generated -f ;;
         s) _socketmaster_offer reload status stop ;;

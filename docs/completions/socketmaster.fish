@@ -75,7 +75,8 @@ function __socketmaster_ready
         auto 'it has run for -start, and accepts where the current one does' \
         start 'it has run for -start' \
         accept 'it accepts on every listener' \
-        notify 'it has sent READY=1 to NOTIFY_SOCKET'
+        notify 'it has sent READY=1 to NOTIFY_SOCKET' \
+        einhorn 'it has sent the acknowledgement of einhorn'
 end
 
 function __socketmaster_verbs
@@ -116,7 +117,7 @@ function __socketmaster_signal_rules
 end
 
 function __socketmaster_protocols
-    set -l protocols einhorn-fds systemd server-starter
+    set -l protocols einhorn-fds einhorn systemd server-starter
     set -l value (__socketmaster_value)
     set -l chosen (string split -- , "$value")
     set -e chosen[-1]

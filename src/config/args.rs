@@ -536,8 +536,9 @@ mod tests {
         assert_eq!(trust(&["-ready=notify", "-start=5"]), Trust::Ready { within: Some(millis) });
         assert_eq!(trust(&["-ready=notify", "-start=0"]), Trust::Ready { within: None });
         assert_eq!([run(&["-ready=notify"]).report, run(&["-ready=accept"]).report], [Some(crate::config::ReportBy::Notify), None]);
+        assert_eq!(trust(&["-ready=einhorn"]), Trust::Ready { within: Some(sixty) });
         assert_eq!(wrong(&["-ready=acept"]), "-ready=acept: unknown; did you mean accept?");
-        assert_eq!(wrong(&["-ready=when"]), "-ready=when: unknown; accepted are auto, start, accept, notify");
+        assert_eq!(wrong(&["-ready=when"]), "-ready=when: unknown; accepted are auto, start, accept, notify, einhorn");
     }
 
     #[test]

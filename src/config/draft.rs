@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::options::{ARGS_VARIABLE, COMMAND_VARIABLE};
 use super::probe_url::ProbeUrl;
-use super::protocols::Protocols;
+use super::protocols::{Protocol, Protocols};
 use super::signal_rules::{SignalRule, SignalTable};
-use super::{Ask, Config, Fixed, Output, Probe, Ready, Reloadable, words};
+use super::{Ask, Config, Fixed, Output, Probe, Ready, Reloadable, ReportBy, words};
 use crate::error::Error;
 use crate::types::environment::variable;
 use crate::types::level::Verbosity;
@@ -133,6 +133,9 @@ impl Draft {
         };
         reloadable.policy.check = reloadable.check.is_some();
         reloadable.policy.trust = trust(self.ready, self.start);
+        if self.ready == Ready::Report(ReportBy::Einhorn) {
+            reloadable.handoff.add(Protocol::Einhorn);
+        }
         reloadable.report = match self.ready {
             Ready::Report(by) => Some(by),
             Ready::Auto | Ready::Start | Ready::Accept => None,

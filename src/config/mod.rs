@@ -129,6 +129,8 @@ pub enum Ready {
 pub enum ReportBy {
     /// READY=1 of sd_notify(3).
     Notify,
+    /// The acknowledgement of einhorn.
+    Einhorn,
 }
 
 /// The words of `-ready`, and when a generation is ready by each.
@@ -137,6 +139,7 @@ pub const READY_WORDS: &[(&str, Ready, &str)] = &[
     ("start", Ready::Start, "it has run for -start"),
     ("accept", Ready::Accept, "it accepts on every listener"),
     ("notify", Ready::Report(ReportBy::Notify), "it has sent READY=1 to NOTIFY_SOCKET"),
+    ("einhorn", Ready::Report(ReportBy::Einhorn), "it has sent the acknowledgement of einhorn"),
 ];
 
 /// Where the workers' output goes.

@@ -208,7 +208,8 @@ pub const OPTIONS: &[Opt] = &[
                `start`: it has run for `-start` milliseconds. \
                `accept`: it accepts connections on every listener; `-start` is the time limit. \
                socketmaster sees in /proc whether a process accepts, so the program needs no support for it. \
-               `notify`: each of its workers has sent `READY=1` to NOTIFY_SOCKET, see sd_notify(3); `-start` is the time limit.",
+               `notify`: each of its workers has sent `READY=1` to NOTIFY_SOCKET, see sd_notify(3); `-start` is the time limit. \
+               `einhorn`: each of its workers has sent the acknowledgement of einhorn; `-start` is the time limit. It adds `einhorn` to `-handoff`.",
         read: |draft, text| {
             draft.ready = values::ready(text)?;
             Ok(())
@@ -226,7 +227,7 @@ pub const OPTIONS: &[Opt] = &[
         help: "time to run [3000]",
         long: "Require that a new generation runs for this many milliseconds before it is ready. The old one is then told to stop. \
                If the new one exits earlier, the reload fails and the old one keeps running. 0 means that it is ready as soon as it runs. \
-               The default is 3000. With `-ready=accept` and `-ready=notify` this is the time limit instead, the default is 60000, and 0 means no limit. With `-probe` it is the time limit of the check.",
+               The default is 3000. With `-ready=accept`, `notify` and `einhorn` this is the time limit instead, the default is 60000, and 0 means no limit. With `-probe` it is the time limit of the check.",
         read: |draft, text| {
             draft.start = Some(values::millis(text)?);
             Ok(())
@@ -399,7 +400,7 @@ pub const OPTIONS: &[Opt] = &[
         role: Role::Setting,
         section: WORKERS,
         help: "protocols, or none",
-        long: "Tell workers about their sockets through the variables of these protocols: a comma-separated list of `einhorn-fds` (einhorn, and the original socketmaster), \
+        long: "Tell workers about their sockets through the variables of these protocols: a comma-separated list of `einhorn-fds` (old versions of einhorn, and the original socketmaster), `einhorn` (with a socket for acknowledgements), \
                `systemd` (socket activation) and `server-starter` (Server::Starter), or `none`.",
         read: |draft, text| {
             draft.reloadable.handoff = Protocols::parse(values::utf8(text)?)?;

@@ -6,6 +6,7 @@ use super::suggest::or_accepted;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
     EinhornFds,
+    Einhorn,
     Systemd,
     ServerStarter,
 }
@@ -26,6 +27,12 @@ pub const PROTOCOLS: &[ProtocolRow] = &[
         variables: "EINHORN_FDS=3. The value is 3 even with several listeners, as in the original socketmaster",
     },
     ProtocolRow {
+        protocol: Protocol::Einhorn,
+        name: "einhorn",
+        variables: "EINHORN_MASTER_PID, EINHORN_FD_COUNT, EINHORN_FD_0 and so on with EINHORN_FD_FAMILY_0 and so on, EINHORN_CHILD_INDEX, \
+                    EINHORN_SOCK_FD, and EINHORN_SOCK_PATH where there is a directory for it",
+    },
+    ProtocolRow {
         protocol: Protocol::Systemd,
         name: "systemd",
         variables: "LISTEN_FDS, LISTEN_PID (the worker's own pid) and LISTEN_FDNAMES, see sd_listen_fds(3)",
@@ -43,7 +50,8 @@ pub struct Protocols(Vec<Protocol>);
 
 impl Default for Protocols {
     fn default() -> Protocols {
-        Protocols(PROTOCOLS.iter().map(|row| row.protocol).collect())
+        // The variables of einhorn make a program expect more of it.
+        Protocols(PROTOCOLS.iter().map(|row| row.protocol).filter(|protocol| *protocol != Protocol::Einhorn).collect())
     }
 }
 
@@ -72,6 +80,11 @@ impl Protocols {
         *self != Protocols::default()
     }
 
+    /// Adds one that another option implies.
+    pub fn add(&mut self, protocol: Protocol) {
+        self.0.push(protocol);
+    }
+
     /// Those in use, in the order of the table.
     pub fn in_use(&self) -> impl Iterator<Item = Protocol> {
         PROTOCOLS.iter().map(|row| row.protocol).filter(|protocol| self.0.contains(protocol))
@@ -89,7 +102,7 @@ mod tests {
         for (list, cause) in [
             ("systmd", "unknown protocol 'systmd'; did you mean systemd?"),
             ("systemd,none", "none cannot be combined with protocols"),
-            ("", "unknown protocol ''; accepted are none, or a list of einhorn-fds, systemd, server-starter"),
+            ("", "unknown protocol ''; accepted are none, or a list of einhorn-fds, einhorn, systemd, server-starter"),
         ] {
             assert_eq!(Protocols::parse(list).unwrap_err(), cause);
         }

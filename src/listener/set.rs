@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::inherit::{Offered, Taken, close_others, store_name, take};
@@ -394,12 +395,21 @@ impl ListenerSet {
     /// Opens the control socket: a listening stream socket to which only this user and root may connect, close-on-exec and
     /// non-blocking. Its path is restored when it disappears, and removed with the set.
     pub fn open_control(&mut self, name: &SocketName) -> Result<OwnedFd, Error> {
+        self.open_own(name, 0o600, Patience::Start)
+    }
+
+    /// Opens a socket like that at a path to which every user may connect. The master must not wait for it.
+    pub fn open_for_workers(&mut self, path: PathBuf) -> Result<OwnedFd, Error> {
+        self.open_own(&SocketName::Path(path), 0o666, Patience::None)
+    }
+
+    fn open_own(&mut self, name: &SocketName, mode: u32, patience: Patience) -> Result<OwnedFd, Error> {
         let written = OneLine::from(format!("unix://{name}"));
         let endpoint =
             Endpoint { address: Address::Unix { kind: UnixKind::Stream, name: name.clone() }, options: SocketOptions::default(), written };
         let mut resolved = resolve_one(&endpoint)?;
-        resolved.settings.mode = matches!(name, SocketName::Path(_)).then_some(0o600);
-        let opened = open(&resolved, &mut self.directories, Patience::Start);
+        resolved.settings.mode = matches!(name, SocketName::Path(_)).then_some(mode);
+        let opened = open(&resolved, &mut self.directories, patience);
         let Opened { fd, path } = opened.map_err(|refusal| refusal.explain(&resolved, None))?;
         descriptors::set_nonblocking(&fd, true)
             .map_err(|error| Error::cannot("make non-blocking", endpoint.written.to_string(), reason(&error)))?;

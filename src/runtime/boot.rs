@@ -18,6 +18,7 @@ use crate::listener::resolve::{Resolved, resolve};
 use crate::listener::set::ListenerSet;
 use crate::output::log::{Log, LogOptions};
 use crate::output::relay::Relay;
+use crate::report::ack::AckServer;
 use crate::supervisor::Supervisor;
 use crate::sys::errno::reason;
 use crate::sys::signal::{self, InheritedSignals, SignalFd};
@@ -133,6 +134,8 @@ pub(super) fn boot(
         watchdog,
         service_manager,
         store_room,
+        acks: AckServer::default(),
+        ack_path: None,
         namespace: None,
         control,
         pid_file_path,

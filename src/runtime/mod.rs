@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::listener::set::{HeldSocket, ListenerSet};
 use crate::output::log::Log;
 use crate::output::relay::Relay;
+use crate::report::ack::AckServer;
 use crate::report::sender::Namespace;
 use crate::supervisor::{Event, Generation, Message, Phase, Supervisor, Worker};
 use crate::sys::errno::reason;
@@ -84,6 +85,10 @@ struct Running {
     watchdog: Option<Watchdog>,
     /// How many more descriptors the service manager keeps.
     store_room: usize,
+    /// Where einhorn's acknowledgements come in, and the path of the socket for them, once a worker was to get one. It is `None`
+    /// if no directory could be written to.
+    acks: AckServer,
+    ack_path: Option<Option<PathBuf>>,
     /// What can be told from a uid, once a worker reports.
     namespace: Option<Namespace>,
     control: Option<Server>,
@@ -206,6 +211,7 @@ impl Running {
                 // Only with -group the master waits for the rest of a group.
                 if !self.is_leaderless(id) {
                     self.workers.remove(id);
+                    self.acks.remove_worker(id);
                 }
             }
             (ChildChange::Suspended(_, signal), Some(id)) => {

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
-use super::reports::notify_socket;
+use super::reports::{Reported, Reporting};
 use super::{End, LastReload, Running};
 use crate::control::protocol::Answer;
-use crate::report::notify::NotifySocket;
 use crate::supervisor::{Action, Event, Importance, Lifecycle, Message, Program, Reply, Seconds};
 use crate::sys::errno::reason;
 use crate::sys::{clock, fd, signal, tty, wait};
@@ -86,25 +85,27 @@ impl Running {
 
     fn spawn(&mut self, id: WorkerId, what: Program) -> Option<Event> {
         match self.launch(what) {
-            Ok((launched, notify)) => {
+            Ok((launched, Reporting { notify, ack })) => {
                 self.workers.add(id, launched, notify);
+                if let Some(ack) = ack {
+                    self.acks.add_worker(id, ack);
+                }
                 None
             }
             Err(error) => Some(Event::SpawnFailed { id, error }),
         }
     }
 
-    fn launch(&mut self, what: Program) -> Result<(Launched, Option<NotifySocket>), SpawnError> {
+    fn launch(&mut self, what: Program) -> Result<(Launched, Reporting), SpawnError> {
         let own = |cause: &str| SpawnError { status: 1, cause: cause.to_owned() };
         let place = match what {
             Program::Worker(place) => place,
             Program::Check { generation } => WorkerPlace { generation, slot: 0 },
         };
         let Some(spec) = self.workers.spec(what) else { return Err(own("this generation has no configuration")) };
-        let notify = notify_socket(&spec, place.generation, &mut self.namespace, self.watchdog.as_ref()).map_err(|cause| own(&cause))?;
-        let variables = notify.as_ref().map(|notify| self.notify_variables(notify)).unwrap_or_default();
+        let Reported { reporting, ack_of_worker, variables } = self.report_to(&spec, what).map_err(|cause| own(&cause))?;
         let infos = self.listeners.infos();
-        let listeners: Vec<_> = self.listeners.descriptors().collect();
+        let listeners: Vec<_> = self.listeners.descriptors().chain(ack_of_worker.as_ref().map(AsFd::as_fd)).collect();
         // The first process takes the terminal before its program runs, which may read it at once.
         let foreground =
             self.terminal == Terminal::Leader && what == Program::Worker(WorkerPlace { generation: GenerationNumber::FIRST, slot: 0 });
@@ -121,7 +122,7 @@ impl Running {
                 launched
             }
         };
-        Ok((launched, notify))
+        Ok((launched, reporting))
     }
 
     /// Handles the report about the execution of this worker's program, if it is there.
@@ -132,6 +133,7 @@ impl Running {
             Progress::Executed => self.tell(Event::Spawned { id, pid }),
             Progress::Failed(error) => {
                 self.workers.give_up(id);
+                self.acks.remove_worker(id);
                 self.tell(Event::SpawnFailed { id, error });
             }
         }
@@ -177,6 +179,7 @@ impl Running {
     /// Removes a worker whose process group is empty.
     pub(super) fn group_is_gone(&mut self, id: WorkerId) -> Event {
         self.workers.remove(id);
+        self.acks.remove_worker(id);
         Event::GroupGone { id }
     }
 

@@ -1,23 +1,31 @@
-//! What workers report to their NOTIFY_SOCKET, and what follows from it. The messages of sd_notify(3) that are about one
-//! process stay here; those about the service go on to the service manager.
+//! What workers report, and what follows from it. Messages of sd_notify(3) that are about one process stay here; those
+//! about the service go on to the service manager.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use super::Running;
 use crate::config::ReportBy;
+use crate::config::protocols::Protocol;
 use crate::listener::inherit::STORE_PREFIX;
+use crate::report::ack::{Ack, Origin};
 use crate::report::message::{Message, Store};
 use crate::report::notify::{Heard, NotifySocket};
-use crate::report::sender::{self, Namespace};
-use crate::supervisor::{Event, Generation, Role, Seconds, Worker};
-use crate::sys::clock;
+use crate::report::sender::{self, Namespace, Subject};
+use crate::supervisor::{Event, Generation, Program, Role, Seconds, Worker};
 use crate::sys::errno::reason;
+use crate::sys::peer::PeerCredentials;
+use crate::sys::socket::stream_pair;
+use crate::sys::{clock, random};
 use crate::systemd::notify::ServiceManager;
 use crate::systemd::watchdog::Watchdog;
-use crate::types::environment::{Chunk, Variable};
+use crate::types::environment::{Chunk, Variable, variable};
 use crate::types::level::Level;
+use crate::types::listener::FIRST_FD;
 use crate::types::one_line::OneLine;
-use crate::types::process::{GenerationNumber, WorkerId};
+use crate::types::process::{Pid, WorkerId, WorkerPlace};
 use crate::types::signal::Signal;
 use crate::types::time::Instant;
 use crate::worker::launch::LaunchSpec;
@@ -25,26 +33,50 @@ use crate::worker::launch::LaunchSpec;
 /// So many messages of one worker are read before the loop handles everything else.
 const MOST_IN_A_ROW: usize = 32;
 
-/// The socket for the reports of a worker that is about to start, if such reports are waited for.
-pub(super) fn notify_socket(
-    spec: &LaunchSpec,
-    generation: GenerationNumber,
-    namespace: &mut Option<Namespace>,
-    watchdog: Option<&Watchdog>,
-) -> Result<Option<NotifySocket>, String> {
-    match spec.report {
-        Some(ReportBy::Notify) => {}
-        None => return Ok(None),
-    }
-    let namespace = *namespace.get_or_insert_with(sender::look);
-    let uid = spec.identity.as_ref().map(|identity| identity.uid);
-    let opened = NotifySocket::open(generation, namespace, uid, watchdog.map(Watchdog::time));
-    opened.map(Some).map_err(|error| format!("cannot open a NOTIFY_SOCKET: {}", reason(&error)))
+/// The master's ends of what a worker reports to.
+#[derive(Default)]
+pub(super) struct Reporting {
+    pub notify: Option<NotifySocket>,
+    pub ack: Option<UnixStream>,
+}
+
+/// What a worker that is about to start reports to.
+#[derive(Default)]
+pub(super) struct Reported {
+    pub reporting: Reporting,
+    /// The worker's end of `ack`. Its number in the worker is the first one after the listeners.
+    pub ack_of_worker: Option<OwnedFd>,
+    pub variables: Vec<Variable>,
 }
 
 impl Running {
+    /// Opens what this program is to report to. The error is the cause if that is impossible.
+    pub(super) fn report_to(&mut self, spec: &LaunchSpec, what: Program) -> Result<Reported, String> {
+        let Program::Worker(WorkerPlace { generation, slot }) = what else { return Ok(Reported::default()) };
+        let mut reported = Reported::default();
+        if spec.report == Some(ReportBy::Notify) {
+            let uid = spec.identity.as_ref().map(|identity| identity.uid);
+            let watchdog = self.watchdog.as_ref().map(Watchdog::time);
+            let notify = NotifySocket::open(generation, self.namespace(), uid, watchdog)
+                .map_err(|error| format!("cannot open a NOTIFY_SOCKET: {}", reason(&error)))?;
+            reported.variables = self.notify_variables(&notify);
+            reported.reporting.notify = Some(notify);
+        }
+        if spec.environment.uses(Protocol::Einhorn) {
+            let (ack, of_worker) =
+                stream_pair().map_err(|error| format!("cannot open a socket for acknowledgements: {}", reason(&error)))?;
+            reported.variables.extend(self.ack_variables(slot));
+            (reported.reporting.ack, reported.ack_of_worker) = (Some(ack), Some(of_worker));
+        }
+        Ok(reported)
+    }
+
+    fn namespace(&mut self) -> Namespace {
+        *self.namespace.get_or_insert_with(sender::look)
+    }
+
     /// What the worker is told about this socket, and about what the service manager offers through it.
-    pub(super) fn notify_variables(&self, notify: &NotifySocket) -> Vec<Variable> {
+    fn notify_variables(&self, notify: &NotifySocket) -> Vec<Variable> {
         let mut variables = vec![Variable::text("NOTIFY_SOCKET", notify.address().to_owned())];
         if let Some(watchdog) = &self.watchdog {
             variables.push(Variable::text("WATCHDOG_USEC", watchdog.time().as_micros().to_string()));
@@ -55,6 +87,76 @@ impl Running {
         }
         variables
     }
+
+    // ---- einhorn
+
+    fn ack_variables(&mut self, slot: usize) -> Vec<Variable> {
+        let fd = self.listeners.descriptors().count() + FIRST_FD as usize;
+        let mut variables = vec![
+            Variable::text("EINHORN_MASTER_PID", std::process::id().to_string()),
+            Variable::text("EINHORN_CHILD_INDEX", slot.to_string()),
+            Variable::text("EINHORN_SOCK_FD", fd.to_string()),
+        ];
+        if self.ack_path.is_none() {
+            let path = self.open_ack_path();
+            self.ack_path = Some(path);
+        }
+        if let Some(Some(path)) = &self.ack_path {
+            variables.push(Variable::bytes("EINHORN_SOCK_PATH", path.as_os_str().as_bytes().to_vec()));
+        }
+        variables
+    }
+
+    /// A socket with a path in the first directory that can be written to. Most clients only know paths of files.
+    fn open_ack_path(&mut self) -> Option<PathBuf> {
+        let name = format!("socketmaster-{}-{:016x}.sock", std::process::id(), random::number());
+        let environment = &self.invocation.environment;
+        let temporary = variable(environment, "TMPDIR").map(Path::new).filter(|path| path.is_absolute()).map(Path::to_owned);
+        let directories = temporary.into_iter().chain(["/tmp", "/run", "/dev/shm"].map(PathBuf::from));
+        for path in directories.map(|directory| directory.join(&name)) {
+            if let Ok(listener) = self.listeners.open_for_workers(path.clone()) {
+                self.acks.listen(listener);
+                return Some(path);
+            }
+        }
+        self.log.note(
+            Level::Warning,
+            "no socket for EINHORN_SOCK_PATH: none of $TMPDIR, /tmp, /run and /dev/shm can be written to; workers can acknowledge only \
+             at EINHORN_SOCK_FD",
+        );
+        None
+    }
+
+    /// Handles an acknowledgement. It means something only if the generation waits for it.
+    pub(super) fn hear_ack(&mut self, ack: Ack) {
+        let named = || self.workers.id(Pid::new(ack.pid?)?);
+        let (id, sender) = match ack.origin {
+            Origin::Worker(id) => (Some(id), None),
+            Origin::Process(peer) => (named(), Some(peer)),
+        };
+        let worker = id.and_then(|id| Some((id, self.workers.pid(id)?, self.worker_of(id)?.0.number)));
+        let Some((id, pid, generation)) = worker else {
+            let pid = ack.pid.unwrap_or(0);
+            return self.log.note(Level::Warning, format_args!("ignored an acknowledgement of einhorn: pid {pid} is no worker"));
+        };
+        let Some(spec) = self.workers.spec(Program::Worker(WorkerPlace { generation, slot: 0 })) else { return };
+        let subject = Subject { pid, uid: spec.identity.as_ref().map(|identity| identity.uid) };
+        if let Some(peer) = sender
+            && !self.namespace().trusts(peer, subject)
+        {
+            let PeerCredentials { pid: sender, uid } = peer;
+            return self.log.note(
+                Level::Warning,
+                format_args!("ignored an acknowledgement of einhorn: its sender (pid {sender}, uid {uid}) does not belong to pid {pid}"),
+            );
+        }
+        if spec.report == Some(ReportBy::Einhorn) {
+            self.start_progressed(id);
+            self.tell(Event::Ready { id });
+        }
+    }
+
+    // ---- sd_notify(3)
 
     /// Handles messages that a worker has sent.
     pub(super) fn hear_worker(&mut self, id: WorkerId) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Running;
 use crate::control::server::{ControlToken, Server};
 use crate::output::relay::{OutputId, Relay};
+use crate::report::ack::AckToken;
 use crate::supervisor::Event;
 use crate::sys::clock;
 use crate::sys::poll::{Interest, Wait};
@@ -31,6 +32,8 @@ pub enum Token {
     Report(WorkerId),
     /// A worker has sent a message to its NOTIFY_SOCKET.
     Notify(WorkerId),
+    /// A message of einhorn's protocol, or a connection for one.
+    Ack(AckToken),
     /// A unix path may have disappeared.
     Paths,
 }
@@ -75,6 +78,12 @@ impl Running {
                     self.start_progressed(id);
                     self.hear_worker(id);
                 }
+                Token::Ack(token) => {
+                    self.reap();
+                    if let Some(ack) = self.acks.ready(token) {
+                        self.hear_ack(ack);
+                    }
+                }
                 Token::Paths => self.paths_changed(),
             }
         }
@@ -83,17 +92,33 @@ impl Running {
 
     /// All sources to wait for, except signals.
     fn sources(&self) -> Vec<(Token, BorrowedFd<'_>, Interest)> {
-        let log = self.log.blocked_on().map(|fd| (Token::Log, fd, Interest::Writable));
-        let manager =
-            self.service_manager.as_ref().and_then(ServiceManager::blocked_on).map(|fd| (Token::ServiceManager, fd, Interest::Writable));
-        let paths = self.listeners.watch().map(|fd| (Token::Paths, fd, Interest::Readable));
-        let control = self.control.iter().flat_map(Server::sources);
-        let control = control.map(|(token, fd, interest)| (Token::Control(token), fd, interest));
-        let starting = self.workers.starting().map(|(id, launched)| (Token::Report(id), launched.as_fd(), Interest::Readable));
-        let notify = self.workers.reporting().map(|(id, notify)| (Token::Notify(id), notify.as_fd(), Interest::Readable));
-        let output = self.relay.iter().filter(|_| !self.log.is_full()).flat_map(Relay::sources);
-        let output = output.map(|(id, fd)| (Token::Output(id), fd, Interest::Readable));
-        log.into_iter().chain(manager).chain(paths).chain(starting).chain(notify).chain(control).chain(output).collect()
+        let mut sources = Vec::new();
+        let mut add = |token, fd, interest| sources.push((token, fd, interest));
+        if let Some(fd) = self.log.blocked_on() {
+            add(Token::Log, fd, Interest::Writable);
+        }
+        if let Some(fd) = self.service_manager.as_ref().and_then(ServiceManager::blocked_on) {
+            add(Token::ServiceManager, fd, Interest::Writable);
+        }
+        if let Some(fd) = self.listeners.watch() {
+            add(Token::Paths, fd, Interest::Readable);
+        }
+        for (id, launched) in self.workers.starting() {
+            add(Token::Report(id), launched.as_fd(), Interest::Readable);
+        }
+        for (id, notify) in self.workers.reporting() {
+            add(Token::Notify(id), notify.as_fd(), Interest::Readable);
+        }
+        for (token, fd) in self.acks.sources() {
+            add(Token::Ack(token), fd, Interest::Readable);
+        }
+        for (token, fd, interest) in self.control.iter().flat_map(Server::sources) {
+            add(Token::Control(token), fd, interest);
+        }
+        for (id, fd) in self.relay.iter().filter(|_| !self.log.is_full()).flat_map(Relay::sources) {
+            add(Token::Output(id), fd, Interest::Readable);
+        }
+        sources
     }
 
     /// Handles the timers that are due, after everything else: a worker that exits just before the deadline is not trusted, and a

@@ -135,6 +135,13 @@ pub fn connect_stream(name: &SocketName, wait: ConnectWait) -> io::Result<UnixSt
     Ok(UnixStream::from(fd))
 }
 
+/// Two streams that are connected to each other, close-on-exec. The first one never blocks.
+pub fn stream_pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((ours, theirs.into()))
+}
+
 /// send(2) without a SIGPIPE where the other end is gone.
 pub fn send(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(nix::sys::socket::send(stream.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)

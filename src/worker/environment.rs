@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::config::env_template::Template;
-use crate::config::protocols::Protocols;
+use crate::config::protocols::{Protocol, Protocols};
 use crate::types::environment::{Chunk, Variable, set};
 use crate::types::listener::Listener;
 use crate::types::process::WorkerPlace;
@@ -76,6 +76,11 @@ impl EnvironmentRecipe {
         let mut base: Vec<Variable> = inherited.into_iter().filter(|(key, _)| kept(key)).map(variable).collect();
         set(&mut base, user.unwrap_or_default().iter().cloned().map(variable));
         EnvironmentRecipe { base, protocols, templates }
+    }
+
+    /// Whether workers are told about their sockets by this protocol.
+    pub fn uses(&self, protocol: Protocol) -> bool {
+        self.protocols.in_use().any(|used| used == protocol)
     }
 
     /// The environment of the worker at this place, which has these listeners at descriptors 3 and up.
@@ -192,7 +197,10 @@ mod tests {
         assert_eq!(of("einhorn-fds"), ["EINHORN_FDS=3"]);
         assert_eq!(of("none"), [""; 0]);
         assert_eq!(of("server-starter,einhorn-fds").len(), 3);
-        for list in ["", "einhorn", "none,systemd", "systemd,"] {
+        let einhorn =
+            ["EINHORN_FD_COUNT=2", "EINHORN_FD_0=3", "EINHORN_FD_FAMILY_0=AF_INET", "EINHORN_FD_1=4", "EINHORN_FD_FAMILY_1=AF_UNIX"];
+        assert_eq!(of("einhorn"), einhorn);
+        for list in ["", "einhorns", "none,systemd", "systemd,"] {
             assert!(Protocols::parse(list).is_err(), "{list:?}");
         }
     }
