@@ -126,7 +126,7 @@ fmt: ## formats the source
 check: ## formatting, clippy and the fast tests, in seconds: before each commit
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --quiet --locked --test docker --test deb -- -D warnings
+	$(CARGO) clippy --quiet --locked --test docker --test deb --test docs -- -D warnings
 	$(CARGO) test --quiet --locked --lib -- --skip every_order --skip every_promise
 	$(CARGO) test --quiet --locked --test main -- architecture::
 	$(CARGO) test --quiet --locked -p xtask --test main -- pages::
@@ -136,7 +136,7 @@ lint: ## formatting, clippy and rustdoc with warnings as errors, dependencies, g
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test docker --test deb -- -D warnings
+	$(CARGO) clippy --locked --test docker --test deb --test docs -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --locked --workspace --no-deps --document-private-items
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) run --quiet --locked -p xtask -- pages
@@ -205,7 +205,7 @@ test-deb: std debs ## the packages on Debian 12 and 13 with systemd; needs root,
 # PAGES names some of the pages, SERVERS some of the servers, RELOADS how often each is reloaded.
 .PHONY: test-docs
 test-docs: image deb ## what the documentation shows, as it stands, with real servers; PAGES= SERVERS= RELOADS=10; needs root and docker
-	scripts/doc-servers
+	scripts/doc-servers $(SERVERS)
 	$(CARGO) build --locked --target $(TARGET) --example worker --example hello --example client
 	SOCKETMASTER=$(CURDIR)/$(BINARY) SOCKETMASTER_PACKAGES=$(CURDIR)/dist PAGES="$(PAGES)" SERVERS="$(SERVERS)" RELOADS=$(RELOADS) \
 	  $(CARGO) test --locked --target $(TARGET) --test docs

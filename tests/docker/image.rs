@@ -67,8 +67,8 @@ fn dockerfiles() -> Vec<&'static str> {
     let page = include_str!("../../docs/containers.md");
     let command = HARDENED.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(page.contains(&command), "the tests run what the documentation runs");
-    let blocks = page.split("```dockerfile\n").skip(1);
-    blocks.map(|block| block.split_once("```").expect("its end").0).collect()
+    let blocks = page.split("```dockerfile").skip(1);
+    blocks.map(|block| block.split_once('\n').expect("its text").1.split_once("```").expect("its end").0).collect()
 }
 
 #[test]

@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::io::Write;
+use std::mem;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ use std::process::{Command, ExitCode};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
+use engine::docker;
 use harness::{FreeDir, fixture, free_dir, make_program};
 use machine::{Machine, Release, With};
 use page::{Block, Directive, Kind, blocks};
@@ -111,7 +113,7 @@ fn main() -> ExitCode {
         fs::write(summary, serde_json::to_string(&result).expect("it is plain data")).expect("a file of our own");
         return ExitCode::SUCCESS;
     }
-    let mut all = Summary::default();
+    let mut all = Summary { failures: unknown_names(), ..Summary::default() };
     for (what, text, why) in FALSE_PAGES {
         all.add(expect_failure(what, "false.md", text, why));
     }
@@ -126,8 +128,8 @@ fn main() -> ExitCode {
     if chosen("PAGES", "docs/servers.md") {
         println!("\n=== lines that are known to be wrong");
         for (name, text) in sections(&source(WRONG)) {
-            let recipe = name.split_whitespace().next().unwrap_or_default();
-            if chosen("SERVERS", recipe) {
+            // gunicorn-wrong-bind belongs to gunicorn.
+            if server_names(&text).iter().any(|name| chosen("SERVERS", name.split("-wrong-").next().unwrap_or(name))) {
                 all.add(expect_failure(&name, WRONG, &text, ""));
             }
         }
@@ -152,8 +154,13 @@ fn report(all: &Summary) -> ExitCode {
     if all.failures.is_empty() && all.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The pages of this project, each with its path.
+/// The pages that PAGES names, or all, each with its path.
 fn pages() -> Vec<(String, PathBuf)> {
+    all_pages().into_iter().filter(|name| chosen("PAGES", name)).map(|name| (name.clone(), Path::new(SOURCE).join(name))).collect()
+}
+
+/// The pages of this project.
+fn all_pages() -> Vec<String> {
     let below = |directory: &str, wanted: fn(&str) -> bool| {
         let entries = fs::read_dir(Path::new(SOURCE).join(directory)).expect("a directory of the source");
         let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
@@ -163,7 +170,25 @@ fn pages() -> Vec<(String, PathBuf)> {
     names.extend(below("debian", |name| name.contains("README")));
     names.push("README.md".into());
     names.sort();
-    names.into_iter().filter(|name| chosen("PAGES", name)).map(|name| (name.clone(), Path::new(SOURCE).join(name))).collect()
+    names
+}
+
+/// Names in PAGES and SERVERS that belong to nothing: with them, nothing would run and nothing would fail.
+fn unknown_names() -> Vec<String> {
+    let pages = all_pages();
+    let servers: Vec<String> = pages.iter().flat_map(|page| server_names(&source(page))).collect();
+    let unknown = |variable: &str, known: &[String]| -> Vec<String> {
+        let names = env::var(variable).unwrap_or_default();
+        let unknown = names.split_whitespace().filter(|name| !known.iter().any(|known| known == name));
+        unknown.map(|name| format!("{variable} names {name}, which there is not")).collect()
+    };
+    [unknown("PAGES", &pages), unknown("SERVERS", &servers)].concat()
+}
+
+/// The servers that a page has recipes of.
+fn server_names(text: &str) -> Vec<String> {
+    let recipes = text.lines().filter_map(|line| line.strip_prefix("<!-- test: server "));
+    recipes.filter_map(|recipe| recipe.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 /// Whether a variable names it, or is not set.
@@ -207,7 +232,9 @@ fn in_namespaces(name: &str, text: &str) -> Summary {
             .env("DEBIAN_PACKAGES", DEBIAN_PACKAGES)
             .output()
             .expect("bash");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        if !made.status.success() {
+            return Summary { failures: vec![format!("{name}: {}", String::from_utf8_lossy(&made.stderr))], ..Summary::default() };
+        }
     }
     let mut all = Summary::default();
     let mut recipes: Vec<&str> = found.iter().filter_map(Block::server).collect();
@@ -277,14 +304,14 @@ impl Run {
         Run { name: name.into(), work, dir, local: None, engine: None, debian: None, summary: Summary::default(), broken: None }
     }
 
-    fn part(mut self, page: &[Block], recipe: &str) -> Summary {
+    fn part(&mut self, page: &[Block], recipe: &str) -> Summary {
         if recipe.is_empty() {
             page.iter().filter(|block| block.server().is_none()).for_each(|block| self.block(block, page));
         } else {
             let section: Vec<Block> = page.iter().filter(|block| block.server() == Some(recipe)).cloned().collect();
             self.server(recipe, &section);
         }
-        self.summary
+        mem::take(&mut self.summary)
     }
 
     fn block(&mut self, block: &Block, page: &[Block]) {
@@ -379,6 +406,8 @@ impl Run {
     /// A shell in the network of the machine, where the engine publishes ports.
     fn engine(&mut self) -> &mut Session {
         if self.engine.is_none() {
+            let found = docker(["ps", "--all", "--quiet", "--filter", "name=^app$"]) + &docker(["images", "--quiet", "app"]);
+            assert!(found.is_empty(), "the engine has a container or an image called app, as the pages call theirs");
             make_program(&self.dir.join("app"), fs::read(fixture("hello")).expect("it is built"));
             let network = format!("--net=/proc/self/fd/{}", env::var("DOCS_NETWORK").expect("the part outside sets it"));
             self.engine = Some(self.session(&self.dir, "engine", "nsenter", &[&network, "bash"]));
@@ -404,6 +433,16 @@ impl Run {
             self.debian = Some((machine, Session::new(shell, &self.work, "debian")));
         }
         self.debian.as_mut().expect("it has just been made")
+    }
+}
+
+impl Drop for Run {
+    /// The engine outlives the namespaces, and with it what the page has made there.
+    fn drop(&mut self) {
+        if self.engine.is_some() {
+            let _ = Command::new("docker").args(["rm", "--force", "app"]).output();
+            let _ = Command::new("docker").args(["rmi", "app"]).output();
+        }
     }
 }
 

@@ -11,7 +11,8 @@
 //! line before a block, or before a heading, where it holds for the section:
 //!
 //! * `<!-- test: skip REASON -->`: not run, but counted.
-//! * `<!-- test: engine -->`: in a shell of its own in the machine's network, with docker. `app` is a static server.
+//! * `<!-- test: engine -->`: in a shell of its own in the machine's network, with docker. `app` is a static server, and the container
+//!   and the image of this name are removed at the end.
 //! * `<!-- test: debian -->`: in a machine with Debian 13, systemd, and the package in the working directory. The package is
 //!   installed before, unless a block of the page does it.
 //! * `<!-- test: serves PORT -->`: the block runs until it is stopped. It is stopped when PORT accepts connections.
