@@ -418,6 +418,32 @@ fn a_program_that_is_not_there_ends_with_127() {
 }
 
 #[test]
+fn a_request_in_place_of_the_program_is_answered_with_its_option() {
+    for (word, option) in
+        [("reload", "-s=reload"), ("status", "-s=status"), ("stop", "-s=stop"), ("help", "-help"), ("version", "-version")]
+    {
+        let scene = Scene::new();
+        let line = format!("cannot execute {word}: No such file or directory; no directory in PATH contains it; did you mean {option}?");
+        scene.refuses(scene.without_program(&[word]), Opened::Nothing, 127, &line);
+        scene.refuses(scene.without_program(&["-control={dir}/control", word]), Opened::Nothing, 127, &line);
+    }
+}
+
+#[test]
+fn a_file_of_the_directory_in_place_of_a_program_in_path_is_answered_with_its_path() {
+    let scene = Scene::new();
+    fs::write(scene.path("app.py"), "").expect("a file of ours");
+    let line = "cannot execute app.py: No such file or directory; no directory in PATH contains it; did you mean ./app.py?";
+    scene.refuses(scene.without_program(&["-dir={dir}", "app.py"]), Opened::Nothing, 127, line);
+    // A directory is no program, and elsewhere there is no such file.
+    fs::create_dir(scene.path("app")).expect("a directory of ours");
+    for words in [&["-dir={dir}", "app"][..], &["-dir=/", "app.py"]] {
+        let line = format!("cannot execute {}: No such file or directory; no directory in PATH contains it", words[1]);
+        scene.refuses(scene.without_program(words), Opened::Nothing, 127, &line);
+    }
+}
+
+#[test]
 fn a_program_s_name_stays_on_its_line_whatever_is_in_it() {
     let scene = Scene::new();
     let line = "cannot execute no\\nsuch\\u{1b}[2J: No such file or directory; no directory in PATH contains it";

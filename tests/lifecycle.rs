@@ -36,6 +36,20 @@ fn while_a_candidate_warms_up_the_current_generation_gets_no_signal() {
 }
 
 #[test]
+fn the_log_says_which_signal_requested_a_reload() {
+    let planned = Planned::new("signals");
+    let master = planned.start(Setup::new().arg("-start=0").arg("-signal=USR2:reload"));
+    assert!(!master.has_note(phrase::RELOAD_BY_SIGNAL));
+    for (number, signal) in [(2, Signal::SIGHUP), (3, Signal::SIGUSR2)] {
+        master.signal(signal);
+        master.wait_current(number);
+    }
+    let notes = master.notes();
+    let requests: Vec<&str> = notes.iter().filter_map(|note| Some(note.split_once(phrase::RELOAD_BY_SIGNAL)?.1)).collect();
+    assert_eq!(requests, ["SIGHUP", "SIGUSR2"]);
+}
+
+#[test]
 fn when_the_current_one_dies_the_candidate_takes_over_at_once() {
     let planned = Planned::new("signals");
     let mut master = planned.start(Setup::new().arg("-start=600000"));

@@ -380,7 +380,7 @@ fn an_unread_log_blocks_the_workers_but_not_the_master_and_loses_nothing() {
             assert!(told.contains(&format!("{worker} {said}")), "{kind}: {said}");
         }
         let notes: Vec<&Entry> = log.iter().filter(|entry| matches!(entry, Entry::Note(_))).collect();
-        let expected = ["listening", "started", "current", "started", "stopping", "told", "told", "exited", "exited", "ended"];
+        let expected = ["listening", "started", "current", "received", "started", "stopping", "told", "told", "exited", "exited", "ended"];
         assert_eq!(notes.len(), expected.len(), "{kind}: {notes:#?}");
     }
 }
@@ -527,8 +527,8 @@ fn unread_notes_are_counted_and_the_count_is_logged_when_the_log_is_read_again()
     let count = |note: &String| note.split_once(": lost ")?.1.split(' ').next()?.parse::<usize>().ok();
     let lost: usize = lost.into_iter().map(|note| count(note).expect("a number")).sum();
     assert!(lost > 0, "the test was to make it lose some");
-    // Of each generation: started, current, told, gone; at the ends: listening, stopping, ended.
-    assert_eq!(lost + told.len(), 4 * GENERATIONS + 3, "{lost} lost: {notes:#?}");
+    // Of each generation: started, current, told, gone, and the request for all but the first; at the ends: listening, stopping, ended.
+    assert_eq!(lost + told.len(), 5 * GENERATIONS + 2, "{lost} lost: {notes:#?}");
 }
 
 #[test]
@@ -570,7 +570,7 @@ fn a_standard_error_that_accepts_nothing_loses_the_lines_and_affects_nothing_els
                 let counts = numbered(pieces(&log));
                 assert!(prefix != "-prefix" || counts.values().eq(&[3000, 3000]), "{counts:?}");
                 let notes: Vec<&Entry> = log.iter().filter(|entry| matches!(entry, Entry::Note(_))).collect();
-                assert_eq!(notes.len(), 4 * 2 + 3, "{prefix}: {notes:#?}");
+                assert_eq!(notes.len(), 5 * 2 + 2, "{prefix}: {notes:#?}");
             }
         }
     }

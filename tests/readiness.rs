@@ -163,9 +163,16 @@ fn where_nobody_may_look_time_counts_and_the_log_says_why() {
     fs::set_permissions(planned.directory(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("our own");
     let master = planned.spawn(accepting().through(words).arg("-user=65534:65534").arg("-start=50"));
     let note = master.wait_note("cannot see whether generation 1 accepts connections", SOON);
-    assert!(note.contains("CAP_SYS_PTRACE") && note.contains("--cap-add SYS_PTRACE") && note.contains("USER"), "{note}");
+    assert!(
+        note.contains(", so it is ready as soon as it runs: ")
+            && note.contains("CAP_SYS_PTRACE")
+            && note.contains("--cap-add SYS_PTRACE")
+            && note.contains("USER"),
+        "{note}"
+    );
     master.wait_current(1);
     master.signal(Signal::SIGHUP);
+    master.wait_note("cannot see whether generation 2 accepts connections, so it is ready after running for 0.05 s (-start): ", SOON);
     master.wait_current(2);
     // By default nothing is said: it was not asked for.
     let by_default = Setup::new().arg("-listen=tcp://127.0.0.1:0").arg("-start=50").arg("-user=65534:65534");

@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::types::account::UserSpec;
 use crate::types::level::Verbosity;
 use crate::types::one_line::OneLine;
-use crate::types::request::VerbRow;
+use crate::types::request::{self, VerbRow};
 use crate::types::settings::Policy;
 use crate::types::socket_name::SocketName;
 
@@ -161,6 +161,15 @@ pub fn load(invocation: &Invocation) -> Result<Command, Error> {
 /// Whether the program to run is really an option that was written after the end of the options.
 pub fn is_misplaced_option(program: &OsStr) -> bool {
     args::named_by(program).is_some()
+}
+
+/// The option that a word in place of the program was meant as: `reload`, `help` and so on.
+pub fn option_meant_by(program: &OsStr) -> Option<String> {
+    let word = program.to_str()?;
+    match request::find(word) {
+        Some(_) => Some(format!("-s={word}")),
+        None => matches!(word, "help" | "version").then(|| format!("-{word}")),
+    }
 }
 
 /// The hint for a misplaced option.

@@ -247,6 +247,10 @@ impl Running {
             SignalAction::JobControl => Request::Forward(signal),
             SignalAction::Continue => Request::Resume(signal),
         };
+        // A master that is stopping refuses the request and says so.
+        if request == Request::Reload && self.supervisor.phase() != Phase::Stopping {
+            self.log.note(Level::Notice, format_args!("received reload request by {signal}"));
+        }
         self.tell(Event::Requested { request, caller: None });
     }
 

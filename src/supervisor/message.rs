@@ -83,8 +83,10 @@ pub enum Message {
     Accepts {
         generation: GenerationNumber,
     },
+    /// Nobody can look, so it is ready after it has run for `wait`, or at once.
     Hidden {
         generation: GenerationNumber,
+        wait: Option<Duration>,
         why: OneLine,
     },
     /// The next worker in the place of one that has exited.
@@ -199,8 +201,12 @@ impl fmt::Display for Message {
                 write!(f, "generation {generation} does not accept connections on {listener}")
             }
             Message::Accepts { generation } => write!(f, "generation {generation} accepts connections"),
-            Message::Hidden { generation, why } => {
-                write!(f, "cannot see whether generation {generation} accepts connections, so -start decides when it is ready: {why}")
+            Message::Hidden { generation, wait, why } => {
+                write!(f, "cannot see whether generation {generation} accepts connections, so it is ready ")?;
+                match wait {
+                    Some(wait) => write!(f, "after running for {} (-start): {why}", Seconds(*wait)),
+                    None => write!(f, "as soon as it runs: {why}"),
+                }
             }
             Message::Respawning { generation, after } => {
                 write!(f, "starting a new worker of generation {generation} in {} (-respawn)", Seconds(*after))

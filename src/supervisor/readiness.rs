@@ -150,13 +150,14 @@ impl Supervisor {
         }
     }
 
-    /// If the master cannot look, the time that a generation has run decides whether it is ready.
+    /// If the master cannot look, the time that a generation has run decides whether it is ready. The first one serves at once.
     fn judge_by_time(&mut self, number: GenerationNumber, why: OneLine, act: &mut Vec<Action>) {
-        act.push(Action::Log(Message::Hidden { generation: number, why }));
+        let is_first = self.phase == Phase::Starting;
         if let Some(generation) = self.generation_mut(number)
             && let Trust::Accepts { unseen, .. } = generation.policy.trust
         {
             generation.policy.trust = Trust::Lived(unseen);
+            act.push(Action::Log(Message::Hidden { generation: number, wait: (!is_first).then_some(unseen), why }));
         }
     }
 

@@ -121,7 +121,7 @@ pub fn cause(errno: i32, command: &OsStr, path: Option<&OsStr>, place: Place) ->
             "the name contains a blank; write arguments after --, or in SOCKETMASTER_ARGS".to_owned()
         }
         (errno::ENOENT, Some(_)) => "the file exists, but its interpreter does not".to_owned(),
-        (errno::ENOENT, None) if !command.as_bytes().contains(&b'/') => "no directory in PATH contains it".to_owned(),
+        (errno::ENOENT, None) if !command.as_bytes().contains(&b'/') => format!("no directory in PATH contains it{}", cure(command, place)),
         (errno::EACCES, Some((FileKind::Directory, path))) => format!("{} is a directory", shown(&path)),
         (errno::EACCES, Some((FileKind::Executable | FileKind::Plain, path))) => {
             format!("{} is not executable: check its mode and the options of its mount", shown(&path))
@@ -130,6 +130,18 @@ pub fn cause(errno: i32, command: &OsStr, path: Option<&OsStr>, place: Place) ->
         _ => return description.to_owned(),
     };
     format!("{description}; {hint}")
+}
+
+/// What the operator may have meant by a program that PATH does not have.
+fn cure(command: &OsStr, place: Place) -> String {
+    if let Some(option) = config::option_meant_by(command) {
+        return format!("; did you mean {option}?");
+    }
+    let local = OsString::from_vec([b"./", command.as_bytes()].concat());
+    match place.look(&local) {
+        Ok(FileKind::Executable | FileKind::Plain) => format!("; did you mean {}?", OneLine::from(local.as_os_str())),
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]

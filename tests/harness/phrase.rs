@@ -19,6 +19,7 @@ pub const RELOAD_REFUSED: &str = "reload refused: socketmaster is shutting down"
 pub const PROCESSES_LEFT: &str = "the program exited but left processes running: ";
 /// A request at the control socket.
 pub const RELOAD_REQUESTED: &str = "received reload request from pid ";
+pub const RELOAD_BY_SIGNAL: &str = "received reload request by ";
 
 /// The first process of this generation runs the program.
 pub fn started(generation: impl Display) -> String {
