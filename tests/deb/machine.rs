@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::thread;
@@ -291,4 +291,14 @@ impl Drop for Machine {
 /// A file of the source.
 pub fn source(path: &str) -> String {
     fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What an example says to run, as it stands there: the first indented lines of its comment, in the directory that it is in.
+pub fn commands_of(example: &str) -> String {
+    let text = source(&format!("debian/examples/{example}"));
+    let commands = text.lines().map(|line| line.strip_prefix("#     ")).skip_while(Option::is_none);
+    let commands: Vec<&str> = commands.map_while(|command| command).collect();
+    assert!(!commands.is_empty(), "{example} says nothing to run");
+    let directory = Path::new("/usr/share/doc/socketmaster/examples").join(example);
+    format!("set -e\ncd {}\n{}", directory.parent().expect("a file").display(), commands.join("\n"))
 }

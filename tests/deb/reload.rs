@@ -1,7 +1,7 @@
 //! `systemctl reload`: it ends when the new generation serves, fails when that does not, and no client notices.
 
 use crate::harness::{SOON, eventually, phrase};
-use crate::machine::{Machine, Release, With};
+use crate::machine::{Machine, Release, With, commands_of};
 
 const RELOADS: u32 = 10;
 
@@ -54,9 +54,8 @@ fn a_reload_with_a_broken_program_fails_and_touches_nothing() {
 #[test]
 fn with_the_drop_in_for_notify_reload_systemd_waits_for_the_new_generation() {
     let Some(machine) = Machine::boot(Release::Trixie, With::Package) else { return };
-    machine.ok("install -D -m 644 /usr/share/doc/socketmaster/examples/notify-reload.conf \
-         /etc/systemd/system/socketmaster@app.service.d/notify-reload.conf && systemctl daemon-reload");
     machine.start_app("SOCKETMASTER_START=1000");
+    machine.ok(&commands_of("notify-reload.conf"));
     assert_eq!([machine.show("app", "Type"), machine.show("app", "ExecReload")], ["notify-reload", ""]);
     let load = machine.load();
     for generation in 2..=3 {

@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use crate::harness::{SOON, eventually, phrase};
-use crate::machine::{APP, Machine, Release, With, source};
+use crate::machine::{APP, Machine, Release, With, commands_of, source};
 
 const EXAMPLES: &str = "/usr/share/doc/socketmaster/examples";
 const DROP_INS: &str = "/etc/systemd/system/socketmaster@app.service.d";
@@ -41,10 +41,9 @@ fn a_program_of_an_unprivileged_user_serves_port_80_under_hardening() {
 #[test]
 fn the_strict_drop_in_leaves_what_a_server_needs() {
     for machine in Machine::each() {
-        machine.ok(&format!("install -D -m 644 {EXAMPLES}/strict.conf {DROP_INS}/strict.conf && systemctl daemon-reload"));
         machine.ok("install -D --mode=755 /hello /srv/app");
         machine.configure("app", &APP.replace("SOCKETMASTER_USER=www-data\n", ""));
-        machine.ok("systemctl start socketmaster@app");
+        machine.ok(&commands_of("strict.conf"));
         let load = machine.load();
         let [worker] = machine.workers("app")[..] else { panic!("one worker") };
         let status = status(&machine, worker);
@@ -191,8 +190,7 @@ fn the_first_client_of_an_activated_socket_starts_it() {
     for machine in Machine::each() {
         machine.ok("install -D --mode=755 /hello /srv/app");
         machine.configure("app", &APP.replace("tcp://127.0.0.1:80", "systemd:"));
-        machine.ok(&format!("cp -r {EXAMPLES}/socket-activation/* /etc/systemd/system/ && systemctl daemon-reload"));
-        machine.ok("systemctl enable --now socketmaster@app.socket");
+        machine.ok(&commands_of("socket-activation/socketmaster@app.socket"));
         assert_eq!(machine.show("app", "ActiveState"), "inactive");
         assert!(machine.answers());
         assert_eq!(machine.show("app", "ActiveState"), "active");
