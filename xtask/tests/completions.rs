@@ -213,7 +213,7 @@ fn a_rule_for_a_signal_is_offered_in_two_steps() {
 
 #[test]
 fn protocols_are_offered_one_by_one() {
-    assert_offered("socketmaster -handoff=", &["einhorn-fds", "none", "server-starter", "systemd"]);
+    assert_offered("socketmaster -handoff=", &["einhorn", "einhorn-fds", "none", "server-starter", "systemd"]);
     assert_offered("socketmaster -handoff systemd,s", &["systemd,server-starter"]);
     assert_offered("socketmaster -handoff systemd,none", &[]);
 }
