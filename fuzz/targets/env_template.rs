@@ -6,7 +6,7 @@ use socketmaster::config::env_template::Template;
 use socketmaster::config::listen_uri::Endpoint;
 use socketmaster::types::environment::Chunk;
 use socketmaster::types::listener::Listener;
-use socketmaster::types::process::GenerationNumber;
+use socketmaster::types::process::{GenerationNumber, WorkerPlace};
 use socketmaster_fuzz::parse;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
             uri: endpoint.to_string(),
         })
         .collect();
-    let fill = |template: &Template| template.fill(&listeners, GenerationNumber::FIRST);
+    let fill = |template: &Template| template.fill(&listeners, WorkerPlace { generation: GenerationNumber::FIRST, slot: 0 });
 
     // Doubled braces are text, whatever else is.
     let doubled: Vec<u8> = text.iter().flat_map(|byte| std::iter::repeat_n(*byte, if b"{}".contains(byte) { 2 } else { 1 })).collect();
