@@ -52,9 +52,9 @@ fn apt_installs_it_without_network_and_starts_nothing() {
         // The five commands of README.Debian run as they stand; the editor has nothing to change.
         machine.ok("install -D --mode=755 /hello /srv/app/current/app");
         let page = machine.ok("cat /usr/share/doc/socketmaster/README.Debian");
-        let (_, first) = page.split_once("    cp ").expect("the first command");
+        let (_, first) = page.split_once("    install ").expect("the first command");
         let (commands, _) = first.split_once("\n\n").expect("the last command");
-        let commands = format!("cp {commands}");
+        let commands = format!("install {commands}");
         assert_eq!(commands.lines().count(), 5, "{commands}");
         machine.ok(&format!("editor() {{ :; }}\nset -e\n{commands}"));
         assert!(machine.answers());
